@@ -34,7 +34,8 @@ fn connect(host: Ipv4Addr, port: u16) -> Option<(u16, i32)> {
         sin_zero: [0; 8],
     };
     // SAFETY: address is a sockaddr_in of the length given.
-    let result = unsafe { libc::connect(fd, (&raw const address).cast(), size_of::<libc::sockaddr_in>() as u32) };
+    let result =
+        unsafe { libc::connect(fd, (&raw const address).cast(), size_of::<libc::sockaddr_in>() as u32) };
     let errno = std::io::Error::last_os_error().raw_os_error();
     if result == 0 || errno == Some(libc::EINPROGRESS) {
         return Some((port, fd));
@@ -47,8 +48,10 @@ fn connect(host: Ipv4Addr, port: u16) -> Option<(u16, i32)> {
 fn report(host: Ipv4Addr, mut waiting: Vec<(u16, i32)>) {
     let end = Instant::now() + PATIENCE;
     while !waiting.is_empty() && Instant::now() < end {
-        let mut polls: Vec<libc::pollfd> =
-            waiting.iter().map(|(_, fd)| libc::pollfd { fd: *fd, events: libc::POLLOUT, revents: 0 }).collect();
+        let mut polls: Vec<libc::pollfd> = waiting
+            .iter()
+            .map(|(_, fd)| libc::pollfd { fd: *fd, events: libc::POLLOUT, revents: 0 })
+            .collect();
         let left = end.saturating_duration_since(Instant::now()).as_millis() as i32;
         // SAFETY: polls is a valid array of the length given.
         unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as u64, left.max(1)) };

@@ -30,7 +30,9 @@ const WORLD: &str = "10.99.0.1/24";
 fn main() -> Result<ExitCode> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.split_first() {
-        Some((first, [record])) if first == "--world" => world::run(Path::new(record)).map(|()| ExitCode::SUCCESS),
+        Some((first, [record])) if first == "--world" => {
+            world::run(Path::new(record)).map(|()| ExitCode::SUCCESS)
+        }
         Some((program, arguments)) => run(program, arguments),
         None => bail!("usage: rig COMMAND…"),
     }
@@ -43,7 +45,8 @@ fn run(program: &str, arguments: &[String]) -> Result<ExitCode> {
     let scratch = Scratch::new()?;
     let record = scratch.0.join("record");
     let mut world = start_world(&record)?;
-    unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).context("cannot make the rig's namespaces")?;
+    unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)
+        .context("cannot make the rig's namespaces")?;
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
         .context("cannot make the rig's mounts private")?;
     link_to(world.0.id())?;
@@ -134,7 +137,8 @@ fn name_resolver(scratch: &Path) -> Result<()> {
     let file = scratch.join("resolv.conf");
     std::fs::write(&file, "nameserver 10.99.0.1\n").context("cannot write resolv.conf")?;
     let target = std::fs::canonicalize("/etc/resolv.conf").context("cannot find /etc/resolv.conf")?;
-    mount(Some(&file), &target, None::<&str>, MsFlags::MS_BIND, None::<&str>).context("cannot bind resolv.conf")
+    mount(Some(&file), &target, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+        .context("cannot bind resolv.conf")
 }
 
 /// Runs `ip` in this process's network namespace.

@@ -14,8 +14,9 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType
 /// Listens on the link and appends to the file from a thread of its own.
 pub(crate) fn start(link: &str, record: &Path) -> Result<()> {
     let mut file = File::create(record).with_context(|| format!("cannot write {}", record.display()))?;
-    let socket = socket(AddressFamily::Packet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)
-        .context("cannot open a packet socket")?;
+    let socket =
+        socket(AddressFamily::Packet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)
+            .context("cannot open a packet socket")?;
     bind_to(&socket, if_nametoindex(link).context("the world has no link")?)?;
     thread::spawn(move || {
         let mut packet = vec![0; 65536];
@@ -52,7 +53,8 @@ fn bind_to(socket: &OwnedFd, index: u32) -> Result<()> {
 fn describe(packet: &[u8]) -> Option<String> {
     match packet.first()? >> 4 {
         4 if packet.len() >= 20 => {
-            let address = |at: usize| Ipv4Addr::new(packet[at], packet[at + 1], packet[at + 2], packet[at + 3]);
+            let address =
+                |at: usize| Ipv4Addr::new(packet[at], packet[at + 1], packet[at + 2], packet[at + 3]);
             Some(line(address(12).into(), address(16).into(), packet[9]))
         }
         6 if packet.len() >= 40 => {

@@ -49,7 +49,8 @@ fn serve_http() -> Result<()> {
             let mut request = [0; 1024];
             // A caller that goes away early is no concern of the world.
             let _ = stream.read(&mut request);
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nworld");
+            let _ =
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nworld");
         }
     });
     Ok(())

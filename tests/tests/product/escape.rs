@@ -1,0 +1,174 @@
+//! A hostile root in a node tries to get out of it.
+
+use drydock_tests::instance::Instance;
+use drydock_tests::setting;
+
+/// CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID SETPCAP
+/// NET_BIND_SERVICE NET_ADMIN NET_RAW SYS_CHROOT SYS_PTRACE SYS_ADMIN MKNOD
+/// AUDIT_WRITE SETFCAP, as bits.
+const NODE_CAPABILITIES: u64 = 1 << 0
+    | 1 << 1
+    | 1 << 3
+    | 1 << 4
+    | 1 << 5
+    | 1 << 6
+    | 1 << 7
+    | 1 << 8
+    | 1 << 10
+    | 1 << 12
+    | 1 << 13
+    | 1 << 18
+    | 1 << 19
+    | 1 << 21
+    | 1 << 27
+    | 1 << 29
+    | 1 << 31;
+
+#[test]
+fn e01_a_node_has_an_id_range_of_its_own() {
+    let instance = Instance::start();
+    let one = instance.session(&[]);
+    let two = instance.session(&[]);
+    let base = |session: &drydock_tests::instance::Session| -> u32 {
+        let map = session.sh("node1", "cat /proc/self/uid_map").stdout;
+        let words: Vec<&str> = map.split_whitespace().collect();
+        assert_eq!((words.len(), words[0], words[2]), (3, "0", "65536"), "uid_map is {map:?}");
+        words[1].parse().expect("the base is a number")
+    };
+    let (first, second) = (base(&one), base(&two));
+    assert!(first >= 100_000 && second >= 100_000);
+    assert!(first.abs_diff(second) >= 65_536, "ranges overlap: {first} and {second}");
+    for (session, base) in [(&one, first), (&two, second)] {
+        session.sh("node1", "setsid sleep 31337 >/dev/null 2>&1 &");
+        for uid in host_uids_of("sleep\u{0}31337") {
+            let ours = [first, second].iter().any(|base| (*base..*base + 65_536).contains(&uid));
+            assert!(ours, "a process of a node runs with host uid {uid}");
+        }
+        let root = session.sh("node1", "stat -c %u /proc/self").stdout;
+        assert_eq!(root.trim(), "0", "root of the node with base {base}");
+        session.works("node1");
+    }
+}
+
+/// Real uids on the host of the processes with this command line.
+fn host_uids_of(command: &str) -> Vec<u32> {
+    let mut uids = Vec::new();
+    for entry in std::fs::read_dir("/proc").expect("/proc can be read").flatten() {
+        let line = std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default();
+        if !line.contains(command) {
+            continue;
+        }
+        let status = std::fs::read_to_string(entry.path().join("status")).unwrap_or_default();
+        let uid = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+        uids.extend(
+            uid.and_then(|line| line.split_whitespace().next()).and_then(|uid| uid.parse::<u32>().ok()),
+        );
+    }
+    assert!(!uids.is_empty(), "no process matches {command:?}");
+    uids
+}
+
+#[test]
+fn e02_a_learner_has_just_the_capabilities_of_a_node() {
+    let instance = Instance::start();
+    let session = instance.session(&[]);
+    for set in ["CapBnd", "CapEff", "CapPrm"] {
+        let line = session.sh("node1", &format!("grep {set} /proc/self/status")).stdout;
+        let hex = line.split_whitespace().nth(1).expect("the set has a value");
+        let bits = u64::from_str_radix(hex, 16).expect("the set is hexadecimal");
+        assert_eq!(bits, NODE_CAPABILITIES, "{set} is {bits:#x}");
+    }
+    session.works("node1");
+}
+
+#[test]
+fn e03_no_nested_user_namespace_refills_the_bounding_set() {
+    let instance = Instance::start();
+    let session = instance.session(&[]);
+    let plain = session.sh("node1", "unshare -Ur sh -c 'grep CapBnd /proc/self/status'");
+    assert_ne!(plain.status, 0, "unshare -Ur worked: {plain:?}");
+    session.upload("node1", &setting("DRYDOCK_PROBE"), "/probe");
+    for user in ["", "setpriv --reuid=1000 --regid=1000 --clear-groups "] {
+        let done = session.sh("node1", &format!("{user}/probe newuser"));
+        assert_eq!(done.stdout.lines().count(), 3, "{done:?}");
+        for line in done.stdout.lines() {
+            let (call, result) = line.split_once('=').expect("the probe prints NAME=RESULT");
+            assert!(["EPERM", "ENOSPC", "ENOSYS"].contains(&result), "{call} answered {result} {user}");
+        }
+    }
+    session.works("node1");
+}
+
+#[test]
+fn e03_a_lab_that_asks_gets_nested_user_namespaces() {
+    let instance = Instance::start();
+    let session = instance.session(&["--userns"]);
+    let done = session.sh("node1", "unshare -Ur id -u");
+    assert_eq!((done.status, done.stdout.trim()), (0, "0"), "{done:?}");
+    session.works("node1");
+}
+
+#[test]
+fn e04_global_sysctls_are_out_of_reach() {
+    let instance = Instance::start();
+    let session = instance.session(&[]);
+    let watched =
+        ["/proc/sys/kernel/core_pattern", "/proc/sys/kernel/panic", "/proc/sys/vm/overcommit_memory"];
+    let before: Vec<String> =
+        watched.iter().map(|path| std::fs::read_to_string(path).unwrap_or_default()).collect();
+    for attempt in [
+        "echo '|/x' >/proc/sys/kernel/core_pattern",
+        "echo b >/proc/sysrq-trigger",
+        "echo 7 >/proc/sys/kernel/panic",
+        "echo 1 >/proc/sys/vm/overcommit_memory",
+        "unshare -pf --mount-proc sh -c 'echo x >/proc/sys/kernel/core_pattern'",
+    ] {
+        let done = session.sh("node1", attempt);
+        assert_ne!(done.status, 0, "this worked: {attempt}");
+    }
+    let after: Vec<String> =
+        watched.iter().map(|path| std::fs::read_to_string(path).unwrap_or_default()).collect();
+    assert_eq!(before, after);
+    session.works("node1");
+}
+
+#[test]
+fn e05_no_release_agent_and_no_limit_of_our_own_can_be_written() {
+    let instance = Instance::start();
+    let session = instance.session(&[]);
+    let done = session.sh("node1", "mount -t cgroup -o none,name=x c /mnt");
+    assert_ne!(done.status, 0, "a named hierarchy could be made");
+    let done = session.sh(
+        "node1",
+        "mount -t cgroup -o memory c /mnt && ls /mnt/release_agent; \
+         find /mnt /sys/fs/cgroup -name release_agent 2>/dev/null | grep .",
+    );
+    assert!(!done.stdout.contains("release_agent"), "there is a release_agent: {done:?}");
+    let done = session.sh(
+        "node1",
+        "for limit in $(find /mnt /sys/fs/cgroup -maxdepth 3 \
+           '(' -name memory.limit_in_bytes -o -name pids.max -o -name memory.max ')' -not -path '*/c-*' 2>/dev/null); do \
+           echo 999999999 >$limit && echo wrote $limit; done; true",
+    );
+    assert!(!done.stdout.contains("wrote"), "a limit could be written: {done:?}");
+    session.works("node1");
+}
+
+#[test]
+fn e06_what_the_host_mounted_cannot_be_undone() {
+    let instance = Instance::start();
+    let session = instance.session(&[]);
+    for attempt in [
+        "umount -l /proc/timer_list",
+        "umount -l /proc/kcore",
+        "umount -l /proc",
+        "mount -o remount,bind,rw /proc/sys",
+        "mount --bind /proc /mnt",
+        "umount -l /.drydock",
+        "ls /.drydock/",
+    ] {
+        let done = session.sh("node1", attempt);
+        assert_ne!(done.status, 0, "this worked: {attempt}");
+    }
+    session.works("node1");
+}

@@ -1,0 +1,13 @@
+//! Tests of the whole product, in the rig, each with an instance of its own.
+//!
+//! A test that stands for a row of the project's list of attacks and faults
+//! begins with the row's name: `e01_…`.
+
+mod docker;
+mod escape;
+mod leaks;
+mod network;
+mod restarts;
+mod sessions;
+mod tenants;
+mod web;

@@ -1,0 +1,86 @@
+//! Our processes may be killed; what learners made goes on.
+
+use drydock_tests::instance::{Instance, eventually};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+#[test]
+fn k01_nodes_go_on_while_the_server_is_killed_and_started_again() {
+    let mut instance = Instance::start();
+    let id = instance.session(&[]).id.clone();
+    let sh = |instance: &Instance, script: &str| {
+        let output = instance.drydock(&["session", "exec", &id, "node1", "--", "bash", "-c", script]);
+        assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    sh(
+        &instance,
+        "docker run -d --name keeps busybox sh -c 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done'",
+    );
+    sh(
+        &instance,
+        "setsid sh -c 'echo $$ >/root/pid; i=0; while :; do i=$((i+1)); echo $i >>/root/t; sleep 0.1; done' >/dev/null 2>&1 &",
+    );
+    eventually("the counter runs", || sh(&instance, "cat /root/pid; wc -l </root/t").lines().count() == 2);
+    let pid = sh(&instance, "cat /root/pid");
+    let containers = sh(&instance, "docker ps --format '{{.ID}} {{.Names}}'");
+    instance.kill_and_restart();
+    assert_eq!(
+        sh(&instance, "cat /root/pid; kill -0 $(cat /root/pid) && echo alive"),
+        format!("{pid}alive\n")
+    );
+    assert_eq!(sh(&instance, "docker ps --format '{{.ID}} {{.Names}}'"), containers);
+    for lines in [sh(&instance, "cat /root/t"), sh(&instance, "docker logs keeps")] {
+        let counted: Vec<usize> =
+            lines.lines().map(|line| line.parse().expect("the counter prints numbers")).collect();
+        let expected: Vec<usize> = (1..=counted.len()).collect();
+        assert_eq!(counted, expected, "the counter has a gap");
+    }
+}
+
+#[test]
+fn the_engine_may_be_killed_and_containers_do_not_notice() {
+    let instance = Instance::start();
+    let session = instance.session(&[]);
+    let counter = "docker run -d --name keeps busybox sh -c 'i=0; while :; do i=$((i+1)); echo $i; done'";
+    assert_eq!(session.sh("node1", counter).status, 0);
+    let containers = session.sh("node1", "docker ps --no-trunc --format '{{.ID}} {{.Names}}'").stdout;
+    assert!(containers.contains("keeps"));
+    for _ in 0..3 {
+        let engines = engines_of(&instance);
+        assert!(!engines.is_empty(), "there is no engine to kill");
+        for pid in &engines {
+            kill(Pid::from_raw(*pid), Signal::SIGKILL).expect("the engine runs");
+        }
+        eventually("docker ps answers again", || {
+            session.sh("node1", "docker ps --no-trunc --format '{{.ID}} {{.Names}}'").stdout == containers
+        });
+    }
+    let done = session.sh("node1", "docker rm -f keeps >/dev/null; docker ps -aq");
+    assert_eq!(done.stdout, "", "{done:?}");
+    session.works("node1");
+}
+
+/// Host PIDs of the engines of this instance's nodes: children of its PID 1s.
+fn engines_of(instance: &Instance) -> Vec<i32> {
+    let list = instance.drydock(&["session", "list", "--json"]);
+    let sessions: serde_json::Value = serde_json::from_slice(&list.stdout).expect("session list prints JSON");
+    let nodes = sessions
+        .as_array()
+        .into_iter()
+        .flatten()
+        .flat_map(|session| session["nodes"].as_array().into_iter().flatten());
+    let pids = nodes.filter_map(|node| node["pid"].as_i64());
+    let children =
+        |pid: i64| std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let is_engine = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).nth(1) == Some(b"engine")
+    };
+    let all: Vec<i32> = pids
+        .flat_map(|pid| {
+            children(pid).split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()
+        })
+        .collect();
+    all.into_iter().filter(is_engine).collect()
+}

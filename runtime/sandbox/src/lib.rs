@@ -1,5 +1,20 @@
-//! drydock-sandbox
+//! How a node is confined and furnished: one file per kernel mechanism.
+//!
+//! | module | mechanism |
+//! | --- | --- |
+//! | [`namespaces`] | making, entering and holding namespaces |
+//! | [`mount`] | mounts, id-mapped copies, the root |
+//! | [`id_map`] | user and group id maps |
+//! | [`cgroup`] | control groups: v1, v2 and both at once |
+//! | [`disk`], [`loop_device`] | a node's disk: an ext4 image on a loop device |
+//! | [`link`] | network links by rtnetlink |
+//! | [`spawn`], [`fdpass`] | starting a process; passing descriptors |
+//! | [`seccomp`], [`capabilities`] | what a process may ask of the kernel |
+
 pub mod capabilities;
-pub mod seccomp;
 pub mod fdpass;
+pub mod link;
+pub mod mount;
+pub mod namespaces;
+pub mod seccomp;
 pub mod spawn;

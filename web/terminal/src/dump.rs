@@ -14,6 +14,7 @@ use crate::marks::{Mark, MarkKind, Position};
 use crate::modes::{CursorShape, Modes, MouseEncoding, MouseTracking};
 use crate::row::Row;
 use crate::screen::{Screen, default_tabs};
+use crate::shell::{Shell, ShellPhase};
 
 /// Line numbers and ids in a dump stay below this, so that sums don't overflow.
 const NUMBER_MAX: u64 = 1 << 48;
@@ -205,6 +206,10 @@ impl Writer {
             self.own(format_args!("mark;{id};{letter};{};{};{exit}", at.line, at.col));
         }
         self.own(format_args!("marks;{}", screen.marks.next_id));
+        let Shell { phase, started, finished, last_exit } = screen.shell;
+        let exit = last_exit.map(|exit| exit.to_string()).unwrap_or_default();
+        self.own(format_args!("shell;{};{started};{finished};{exit}", phase as u8));
+        self.own(format_args!("clears;{}", screen.clears));
     }
 }
 
@@ -254,6 +259,18 @@ impl Screen {
             [b"origin", ..] => self.modes.origin = number(1) == 1,
             [b"mark", ..] => self.restore_mark(params),
             [b"marks", ..] => self.marks.next_id = number(1),
+            [b"shell", _, started, finished, exit] => {
+                let phase = match number(1) {
+                    1 => ShellPhase::Prompt,
+                    2 => ShellPhase::Typing,
+                    3 => ShellPhase::Running,
+                    4 => ShellPhase::Ended,
+                    _ => ShellPhase::Unknown,
+                };
+                let (started, finished, last_exit) = (self::number(started), self::number(finished), exit_status(exit));
+                self.shell = Shell { phase, started, finished, last_exit };
+            }
+            [b"clears", ..] => self.clears = number(1),
             [b"repeat", ..] => {
                 self.last_printed = char::from_u32(number(1) as u32).filter(|character| *character != '\0');
             }
@@ -263,7 +280,7 @@ impl Screen {
 
     fn restore_mark(&mut self, params: &[&[u8]]) {
         let [_, id, letter, line, col, exit] = params else { return };
-        let exit = std::str::from_utf8(exit).ok().and_then(|text| text.parse().ok());
+        let exit = exit_status(exit);
         let kind = match *letter {
             b"A" => MarkKind::PromptStart,
             b"B" => MarkKind::CommandStart,
@@ -273,6 +290,10 @@ impl Screen {
         let at = Position { line: number(line), col: number(col).min(u64::from(u16::MAX)) as u16 };
         self.marks.restore(Mark { id: number(id), kind, at });
     }
+}
+
+fn exit_status(digits: &[u8]) -> Option<i32> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 fn number(digits: &[u8]) -> u64 {

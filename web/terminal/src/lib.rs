@@ -23,6 +23,7 @@ mod row;
 mod screen;
 mod sequence;
 mod sgr;
+mod shell;
 mod terminal;
 mod width;
 
@@ -30,5 +31,6 @@ pub use cell::{Attrs, Cell, Color, Pen, Underline};
 pub use marks::{MARKS_MAX, Mark, MarkKind, Position};
 pub use modes::{Cursor, CursorShape, CursorStyle, Modes, MouseEncoding, MouseTracking};
 pub use row::{COMBINING_MAX, Row};
+pub use shell::{Shell, ShellPhase};
 pub use terminal::{Changes, Terminal};
 pub use width::width;

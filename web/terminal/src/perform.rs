@@ -256,8 +256,13 @@ impl Screen {
         let pen = self.pen.erasing();
         let line = self.screen_line();
         let on_main = self.alternate.is_none();
-        let buffer = self.buffer_mut();
+        let buffer = self.buffer();
         let (x, y, cols, height) = (buffer.x, buffer.y, buffer.cols, buffer.height);
+        let all = code == 2 || code == 3 || (code == 0 && (x, y) == (0, 0));
+        if all {
+            self.count_clear();
+        }
+        let buffer = self.buffer_mut();
         match code {
             0 => {
                 self.erase_cells(x, cols, x == 0);

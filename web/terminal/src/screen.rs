@@ -5,6 +5,7 @@ use crate::cell::Pen;
 use crate::charset::Charsets;
 use crate::marks::{MarkKind, Marks, Position};
 use crate::modes::{CursorStyle, Modes};
+use crate::shell::Shell;
 
 /// The most characters of a title.
 const TITLE_MAX: usize = 256;
@@ -29,6 +30,9 @@ pub(crate) struct Screen {
     /// The character that `REP` repeats, if one was printed just before.
     pub(crate) last_printed: Option<char>,
     pub(crate) marks: Marks,
+    pub(crate) shell: Shell,
+    /// How often the screen was erased or another one shown.
+    pub(crate) clears: u64,
     pub(crate) replies: Vec<u8>,
     /// How many DCS queries with an answer are open: none or one.
     pub(crate) status_query: bool,
@@ -52,6 +56,8 @@ impl Screen {
             titles: Vec::new(),
             last_printed: None,
             marks: Marks::default(),
+            shell: Shell::default(),
+            clears: 0,
             replies: Vec::new(),
             status_query: false,
             restoring: false,
@@ -81,6 +87,7 @@ impl Screen {
     pub(crate) fn add_mark(&mut self, kind: MarkKind) {
         let at = self.position();
         self.marks.add(kind, at);
+        self.shell.see(kind);
     }
 
     /// Brings the cursor onto the screen, and into the region in origin mode.
@@ -240,6 +247,7 @@ impl Screen {
         let mut buffer = Buffer::new(main.cols, main.height, 0, self.pen.erasing());
         (buffer.x, buffer.y) = (main.x, main.y);
         self.alternate = Some(buffer);
+        self.count_clear();
     }
 
     pub(crate) fn show_main(&mut self) {
@@ -247,6 +255,10 @@ impl Screen {
             (self.main.x, self.main.y) = (buffer.x, buffer.y);
             self.main.mark_all_dirty();
         }
+    }
+
+    pub(crate) fn count_clear(&mut self) {
+        self.clears = self.clears.saturating_add(1);
     }
 
     pub(crate) fn set_region(&mut self, top: usize, bottom: usize) {
@@ -316,6 +328,7 @@ impl Screen {
         self.cursor_style = fresh.cursor_style;
         self.tabs = fresh.tabs;
         self.titles = fresh.titles;
+        self.count_clear();
         self.last_printed = None;
     }
 }
@@ -342,6 +355,7 @@ impl PartialEq for Screen {
             && (&self.title, &self.titles) == (&other.title, &other.titles)
             && self.last_printed == other.last_printed
             && (&self.marks.kept, self.marks.next_id) == (&other.marks.kept, other.marks.next_id)
+            && (self.shell, self.clears) == (other.shell, other.clears)
             && self.status_query == other.status_query
     }
 }

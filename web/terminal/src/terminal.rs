@@ -3,11 +3,12 @@
 use vte::Parser;
 
 use crate::dump;
-use crate::marks::{Mark, Position};
+use crate::marks::{Mark, MarkKind, Position};
 use crate::modes::{Cursor, Modes};
 use crate::row::Row;
 use crate::screen::Screen;
 use crate::sequence::Sequence;
+use crate::shell::Shell;
 
 /// The most bytes of an OSC that are looked at.
 const OSC_MAX: usize = 2048;
@@ -36,6 +37,8 @@ pub struct Terminal {
     sequence: Sequence,
     /// The beginning of a character whose other bytes are still to come.
     partial: Vec<u8>,
+    /// How many bytes were fed.
+    fed: u64,
     pub(crate) screen: Screen,
 }
 
@@ -49,6 +52,7 @@ impl Terminal {
             parser: Parser::new_with_size(),
             sequence: Sequence::default(),
             partial: Vec::with_capacity(4),
+            fed: 0,
             screen: Screen::new(cols, rows, scrollback_lines.min(SCROLLBACK_MAX)),
         }
     }
@@ -60,11 +64,13 @@ impl Terminal {
         terminal.screen.restoring = true;
         terminal.feed(dump);
         terminal.screen.restoring = false;
+        terminal.fed = 0;
         terminal
     }
 
     /// Takes in what a program printed. Cuts anywhere are fine.
     pub fn feed(&mut self, bytes: &[u8]) {
+        self.fed = self.fed.saturating_add(bytes.len() as u64);
         let mut rest = bytes;
         while !rest.is_empty() {
             let taken = if self.sequence.is_ground() { self.feed_text(rest) } else { self.feed_sequence(rest) };
@@ -284,6 +290,52 @@ impl Terminal {
     /// A mark by its id, if its line is still kept.
     pub fn mark(&self, id: u64) -> Option<&Mark> {
         self.screen.marks.kept.iter().rev().find(|mark| mark.id == id)
+    }
+
+    /// What the shell is doing, as its marks tell.
+    pub fn shell(&self) -> Shell {
+        self.screen.shell
+    }
+
+    /// Where the last prompt ended and typing begins, if that line is still kept.
+    pub fn prompt_end(&self) -> Option<Position> {
+        let last = self.screen.marks.kept.iter().rev().find(|mark| mark.kind == MarkKind::CommandStart);
+        last.map(|mark| mark.at)
+    }
+
+    /// How many bytes were fed; those of a dump don't count.
+    pub fn fed(&self) -> u64 {
+        self.fed
+    }
+
+    /// How often the whole screen was erased or the alternate one shown.
+    pub fn clears(&self) -> u64 {
+        self.screen.clears
+    }
+
+    /// The text of the rows that a line is part of, joined where it wrapped,
+    /// and the first of their line numbers. None if the line isn't kept.
+    pub fn logical_line(&self, line: u64) -> Option<(u64, String)> {
+        let main = &self.screen.main;
+        let index = usize::try_from(line.checked_sub(main.dropped)?).ok()?;
+        main.rows.get(index)?;
+        let first = (0..=index).rev().find(|at| !main.rows[*at].wrapped).unwrap_or(0);
+        let last = (index + 1..main.rows.len()).find(|at| !main.rows[*at].wrapped).unwrap_or(main.rows.len());
+        let text: String = (first..last).map(|at| main.rows[at].text()).collect();
+        Some((main.dropped + first as u64, text.trim_end_matches(' ').to_owned()))
+    }
+
+    /// The cursor's line up to the cursor, joined where it wrapped and with its
+    /// spaces, and the line number where it begins.
+    pub fn line_before_cursor(&self) -> (u64, String) {
+        let Position { line, col } = self.screen.position();
+        let buffer = self.screen.buffer();
+        let base = buffer.scrollback_len();
+        let index = base + buffer.y;
+        let first = (0..=index).rev().find(|at| !buffer.rows[*at].wrapped).unwrap_or(0);
+        let mut text: String = (first..index).map(|at| buffer.rows[at].text()).collect();
+        text.push_str(&buffer.rows[index].text_between(0, usize::from(col)));
+        (line.saturating_sub((index - first) as u64), text)
     }
 
     /// The text from one place up to another, on the main screen and in its

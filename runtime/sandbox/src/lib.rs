@@ -12,8 +12,12 @@
 //! | [`seccomp`], [`capabilities`] | what a process may ask of the kernel |
 
 pub mod capabilities;
+pub mod cgroup;
+pub mod disk;
 pub mod fdpass;
+pub mod id_map;
 pub mod link;
+pub mod loop_device;
 pub mod mount;
 pub mod namespaces;
 pub mod seccomp;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use futures_util::TryStreamExt;
-use netlink_sys::{AsyncSocket, Socket, TokioSocket, protocols::NETLINK_ROUTE};
+use netlink_sys::{Socket, TokioSocket, protocols::NETLINK_ROUTE};
 pub use rtnetlink::Handle;
 use rtnetlink::{
     LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
@@ -75,7 +75,10 @@ impl FromStr for Mac {
         let mut bytes = [0; 6];
         let mut parts = text.split(':');
         for byte in &mut bytes {
-            let part = parts.next().filter(|part| part.len() == 2).ok_or_else(refuse)?;
+            let part = parts.next().ok_or_else(refuse)?;
+            if part.len() != 2 || !part.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+                return Err(refuse());
+            }
             *byte = u8::from_str_radix(part, 16).map_err(|_| refuse())?;
         }
         if parts.next().is_some() { Err(refuse()) } else { Ok(Mac(bytes)) }
@@ -115,7 +118,6 @@ fn route_socket() -> io::Result<Socket> {
 fn drive(socket: Socket) -> Result<Handle, LinkError> {
     // SAFETY: the descriptor was just released by `socket`, and nothing else owns it.
     let socket = unsafe { TokioSocket::from_raw_fd(socket.into_raw_fd()) };
-    debug_assert!(socket.socket_ref().as_raw_fd() >= 0);
     let (connection, handle, _) = rtnetlink::from_socket(socket);
     tokio::spawn(connection);
     Ok(handle)

@@ -1,0 +1,112 @@
+//! A node's disk: a sparse ext4 image whose size and inode count are its limits.
+
+use std::{
+    fs::{self, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    process::Command,
+};
+
+use thiserror::Error;
+
+/// Where the ext4 tools are, which a daemon's PATH need not name.
+const TOOL_PATH: &str = "/usr/sbin:/sbin:/usr/bin:/bin";
+
+/// A disk image could not be made.
+#[derive(Debug, Error)]
+pub enum DiskError {
+    /// The file could not be made.
+    #[error("cannot make disk image {path}: {source}")]
+    Create {
+        /// The image.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// The tool is not there.
+    #[error("cannot run {tool} (Debian package e2fsprogs): {source}")]
+    Tool {
+        /// Its name.
+        tool: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// The tool failed.
+    #[error("{tool} failed on {path}: {words}")]
+    Failed {
+        /// Its name.
+        tool: &'static str,
+        /// The image.
+        path: String,
+        /// What it said.
+        words: String,
+    },
+}
+
+/// Makes an image of exactly `bytes` and `inodes`, whose root belongs to `owner`.
+///
+/// It has no journal: a node's disk does not outlive a crash of the machine.
+pub fn create(path: &Path, bytes: u64, inodes: u64, owner: u32) -> Result<(), DiskError> {
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let sized = made.and_then(|file| file.set_len(bytes));
+    sized.map_err(|source| DiskError::Create { path: path.display().to_string(), source })?;
+    let result = format(path, inodes, owner);
+    if result.is_err() {
+        fs::remove_file(path)
+            .map_err(|source| DiskError::Create { path: path.display().to_string(), source })?;
+    }
+    result
+}
+
+fn format(path: &Path, inodes: u64, owner: u32) -> Result<(), DiskError> {
+    let extended = format!("root_owner={owner}:{owner},lazy_itable_init=1,nodiscard");
+    let inodes = inodes.to_string();
+    run("mkfs.ext4", path, &["-q", "-F", "-m", "0", "-N", &inodes, "-O", "^has_journal", "-E", &extended], 0)
+}
+
+/// Makes an image that a crash of the machine left behind usable again.
+pub fn repair(path: &Path) -> Result<(), DiskError> {
+    // 0: clean, 1: errors corrected.
+    run("e2fsck", path, &["-f", "-y"], 1)
+}
+
+fn run(tool: &'static str, path: &Path, args: &[&str], worst: i32) -> Result<(), DiskError> {
+    let output = Command::new(tool)
+        .args(args)
+        .arg(path)
+        .env_clear()
+        .env("PATH", TOOL_PATH)
+        .output()
+        .map_err(|source| DiskError::Tool { tool, source })?;
+    match output.status.code() {
+        Some(status) if status <= worst => Ok(()),
+        _ => Err(DiskError::Failed {
+            tool,
+            path: path.display().to_string(),
+            words: String::from_utf8_lossy(&output.stderr).trim().to_string(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn an_image_is_sparse_and_exact() {
+        let path = std::env::temp_dir().join(format!("drydock-disk-{}", std::process::id()));
+        create(&path, 256 << 20, 4096, 1_000_000).expect("this test needs e2fsprogs");
+        let found = fs::metadata(&path).unwrap();
+        assert_eq!(found.len(), 256 << 20);
+        assert!(found.blocks() * 512 < 16 << 20, "{} blocks", found.blocks());
+        assert!(
+            matches!(create(&path, 1, 1, 0), Err(DiskError::Create { .. })),
+            "an image is never overwritten"
+        );
+        repair(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+    }
+}

@@ -96,7 +96,9 @@ pub enum BlockError {
     #[error("`{0}` has no group in parentheses, so there is nothing to capture")]
     NoGroup(String),
     /// A key has no such name.
-    #[error("`{0}` is not a key; known are single characters, ctrl-LETTER, enter, tab, esc, space, up, down, left and right")]
+    #[error(
+        "`{0}` is not a key; known are single characters, ctrl-LETTER, enter, tab, esc, space, up, down, left and right"
+    )]
     Key(String),
     /// A name that was not captured yet.
     #[error("{0} was not captured yet")]

@@ -138,7 +138,8 @@ impl Script {
         let lines = if block.keys.is_empty() {
             commands(&fill(&block.text)?).into_iter().map(String::into_bytes).collect()
         } else {
-            let keys = block.keys.iter().map(|key| key_bytes(key).ok_or_else(|| BlockError::Key(key.clone())));
+            let keys =
+                block.keys.iter().map(|key| key_bytes(key).ok_or_else(|| BlockError::Key(key.clone())));
             vec![keys.collect::<Result<Vec<_>, _>>()?.concat()]
         };
         Ok(Script {
@@ -173,7 +174,11 @@ impl Script {
             Phase::Ended(outcome) => Action::Done(outcome.clone()),
             Phase::Waiting { deleted } => {
                 let deleted = *deleted;
-                if self.block.inner { self.wait_inside(view, now_ms) } else { self.wait(view, now_ms, deleted) }
+                if self.block.inner {
+                    self.wait_inside(view, now_ms)
+                } else {
+                    self.wait(view, now_ms, deleted)
+                }
             }
             Phase::Typed(typed) => {
                 let typed = typed.clone();
@@ -244,7 +249,11 @@ impl Script {
     /// After a line was typed.
     fn watch(&mut self, view: &View<'_>, now_ms: u64, typed: Typed) -> Action {
         if view.finished > typed.finished {
-            return if view.at_prompt { self.ended(view, now_ms, &typed) } else { Action::Wait { until: None } };
+            return if view.at_prompt {
+                self.ended(view, now_ms, &typed)
+            } else {
+                Action::Wait { until: None }
+            };
         }
         let prompt = match self.awaited_prompt() {
             Some(prompt) if typed.answered_by(view, &self.block) => {
@@ -325,7 +334,8 @@ impl Script {
             return self.finish(End::Exit, None, true, now_ms);
         }
         let status = view.exit.unwrap_or(0);
-        let wanted = if more { status == 0 || self.block.exit.allows(status) } else { self.block.exit.allows(status) };
+        let wanted =
+            if more { status == 0 || self.block.exit.allows(status) } else { self.block.exit.allows(status) };
         if more && wanted {
             self.phase = Phase::Waiting { deleted: false };
             return self.advance(view, now_ms);
@@ -343,7 +353,8 @@ impl Script {
     }
 
     fn finish(&mut self, end: End, exit: Option<i32>, as_wanted: bool, now_ms: u64) -> Action {
-        let outputs: Vec<&str> = self.outputs.iter().map(String::as_str).filter(|text| !text.is_empty()).collect();
+        let outputs: Vec<&str> =
+            self.outputs.iter().map(String::as_str).filter(|text| !text.is_empty()).collect();
         let output = outputs.join("\n");
         let mut captured = Vec::new();
         let mut uncaptured = Vec::new();

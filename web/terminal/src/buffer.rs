@@ -176,6 +176,5 @@ impl PartialEq for Buffer {
             && (self.cols, self.height, self.lines_max) == (other.cols, other.height, other.lines_max)
             && (self.x, self.y, self.top, self.bottom) == (other.x, other.y, other.top, other.bottom)
             && self.saved == other.saved
-            && self.dropped == other.dropped
     }
 }

@@ -49,7 +49,7 @@ pub(crate) fn dump(screen: &Screen) -> Vec<u8> {
 impl Writer {
     /// A sequence of our own.
     fn own(&mut self, what: std::fmt::Arguments<'_>) {
-        let _ = write!(self.out, "\x1b]7770;{what}\x1b\\");
+        let _ = write!(self.out, "\x1b]7770;{what}\x07");
     }
 
     fn buffer(&mut self, buffer: &Buffer) {
@@ -267,7 +267,8 @@ impl Screen {
                     4 => ShellPhase::Ended,
                     _ => ShellPhase::Unknown,
                 };
-                let (started, finished, last_exit) = (self::number(started), self::number(finished), exit_status(exit));
+                let (started, finished, last_exit) =
+                    (self::number(started), self::number(finished), exit_status(exit));
                 self.shell = Shell { phase, started, finished, last_exit };
             }
             [b"clears", ..] => self.clears = number(1),

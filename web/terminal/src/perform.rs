@@ -142,7 +142,11 @@ impl Screen {
             'C' | 'a' => self.move_by(count as isize, 0),
             'D' => self.move_by(-(count as isize), 0),
             'E' | 'F' => {
-                if action == 'E' { self.cursor_down(count) } else { self.cursor_up(count) }
+                if action == 'E' {
+                    self.cursor_down(count)
+                } else {
+                    self.cursor_up(count)
+                }
                 self.buffer_mut().x = 0;
             }
             'G' | '`' => {
@@ -339,7 +343,11 @@ impl Screen {
         if y < buffer.top || y >= end {
             return;
         }
-        if up { buffer.rotate_up(y, end, count, pen) } else { buffer.rotate_down(y, end, count, pen) }
+        if up {
+            buffer.rotate_up(y, end, count, pen)
+        } else {
+            buffer.rotate_down(y, end, count, pen)
+        }
         buffer.x = 0;
     }
 
@@ -361,7 +369,11 @@ impl Screen {
         let from = from.min(buffer.cols - 1);
         for y in buffer.top..=buffer.bottom {
             let row = buffer.row_mut(y);
-            if left { row.delete(from, count, pen) } else { row.insert(from, count, pen) }
+            if left {
+                row.delete(from, count, pen)
+            } else {
+                row.insert(from, count, pen)
+            }
             row.wrapped = false;
         }
     }

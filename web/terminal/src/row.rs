@@ -55,7 +55,10 @@ impl Row {
 
     /// How many cells there are up to the last with a character.
     pub fn content_len(&self) -> usize {
-        self.cells.iter().rposition(Cell::has_content).map_or(0, |i| i + usize::from(self.cells[i].width.max(1)))
+        self.cells
+            .iter()
+            .rposition(Cell::has_content)
+            .map_or(0, |i| i + usize::from(self.cells[i].width.max(1)))
     }
 
     /// The row's text with blanks for empty cells, up to the last character.
@@ -207,7 +210,11 @@ impl Row {
     }
 
     fn same_marks(&self, other: &Row) -> bool {
-        self.cells.iter().enumerate().filter(|(_, cell)| cell.combined).all(|(i, _)| self.marks(i) == other.marks(i))
+        self.cells
+            .iter()
+            .enumerate()
+            .filter(|(_, cell)| cell.combined)
+            .all(|(i, _)| self.marks(i) == other.marks(i))
     }
 }
 

@@ -348,6 +348,7 @@ pub(crate) fn default_tabs(cols: usize) -> Vec<bool> {
 impl PartialEq for Screen {
     fn eq(&self, other: &Screen) -> bool {
         self.main == other.main
+            && self.main.dropped == other.main.dropped
             && self.alternate == other.alternate
             && (self.pen, self.charsets, self.modes) == (other.pen, other.charsets, other.modes)
             && self.cursor_style == other.cursor_style

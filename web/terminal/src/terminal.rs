@@ -73,7 +73,8 @@ impl Terminal {
         self.fed = self.fed.saturating_add(bytes.len() as u64);
         let mut rest = bytes;
         while !rest.is_empty() {
-            let taken = if self.sequence.is_ground() { self.feed_text(rest) } else { self.feed_sequence(rest) };
+            let taken =
+                if self.sequence.is_ground() { self.feed_text(rest) } else { self.feed_sequence(rest) };
             rest = &rest[taken..];
         }
     }
@@ -101,7 +102,7 @@ impl Terminal {
                 let valid = error.valid_up_to();
                 let text = std::str::from_utf8(&bytes[..valid]).unwrap_or_default();
                 let taken = self.feed_str(text);
-                if taken < valid {
+                if !self.sequence.is_ground() {
                     return taken;
                 }
                 match error.error_len() {
@@ -371,6 +372,9 @@ impl PartialEq for Terminal {
 
 impl std::fmt::Debug for Terminal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Terminal").field("text", &self.text()).field("cursor", &self.cursor()).finish_non_exhaustive()
+        f.debug_struct("Terminal")
+            .field("text", &self.text())
+            .field("cursor", &self.cursor())
+            .finish_non_exhaustive()
     }
 }

@@ -6,8 +6,10 @@
 //! | [`digest`] | `sha256:…`, always of the right form |
 //! | [`config`] | the OCI image configuration and manifest |
 //! | [`store`] | the machine's layer store: its form on disk, and reading it |
+//! | [`archive`], [`compression`] | reading tars and compressed streams in bounded memory |
 //! | [`import`] | an OCI or `docker save` archive into the store |
 //! | [`layer`] | one layer's tar into a directory, confined by the kernel |
+//! | [`limits`] | how much an archive may ask of us |
 //! | [`sandboxed`] | the throw-away process that `import` runs in |
 //! | [`unpack`] | that process's `main`, `drydock-node unpack` |
 //! | [`pack`] | a root's tar and a configuration into an OCI archive |
@@ -15,7 +17,16 @@
 //! The privileged host never parses an archive: [`sandboxed::import`] starts
 //! [`unpack::main`], which gives up everything but the store first.
 
+pub mod archive;
+pub mod compression;
 pub mod config;
 pub mod digest;
+pub mod import;
+pub mod layer;
+pub mod limits;
+pub mod pack;
 pub mod reference;
+mod remove;
+pub mod sandboxed;
 pub mod store;
+pub mod unpack;

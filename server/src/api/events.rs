@@ -1,0 +1,150 @@
+//! `/api/sessions/{id}/events`: what happens to a session, as it happens.
+//!
+//! Server-sent events: `session` with the session's JSON whenever it changes,
+//! `ended` once with the reason, and, for the nodes that the query names,
+//! `node` with the node's own events.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{
+    extract::{Path, Query, State},
+    response::sse::{Event, KeepAlive, Sse},
+};
+use drydock_agent::Agent;
+use drydock_protocol::host::Session;
+use futures_util::Stream;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::{mpsc, watch};
+
+use super::sessions::SessionView;
+use crate::{
+    error::AppError,
+    learner::Learner,
+    sessions::{Seat, running},
+    state::AppState,
+};
+
+/// Events that wait for a page that is slow to read. A node's stream waits
+/// for room; PID 1 drops for a watcher who is too slow.
+const QUEUE: usize = 64;
+
+/// The query.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Watch {
+    /// Send this node's own events too.
+    #[serde(default)]
+    node: Option<String>,
+    /// Go on after this event of the node.
+    #[serde(default)]
+    after: u64,
+}
+
+/// `GET /api/sessions/{id}/events[?node=NODE&after=N]`
+pub async fn stream(
+    State(app): State<AppState>,
+    learner: Learner,
+    Path(id): Path<String>,
+    Query(query): Query<Watch>,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, AppError> {
+    let session = app.sessions.get(&learner, &id).await?;
+    let seat = app.sessions.take_seat(&learner)?;
+    if let Some(name) = &query.node {
+        crate::sessions::find_node(&session, name)?;
+    }
+    let (events, queue) = mpsc::channel(QUEUE);
+    if let Some(name) = query.node {
+        tokio::spawn(send_node(events.clone(), session.clone(), name, query.after));
+    }
+    tokio::spawn(send_session(events, app, learner, session, seat));
+    let stream = futures_util::stream::unfold(queue, |mut queue| async {
+        let event = queue.recv().await?;
+        Some((Ok(event), queue))
+    });
+    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))))
+}
+
+/// Sends the session whenever it changes, until it ends or nobody listens.
+async fn send_session(
+    events: mpsc::Sender<Event>,
+    app: AppState,
+    learner: Learner,
+    first: Session,
+    _seat: Seat,
+) {
+    let mut roster = app.sessions.watch();
+    let mut last = first;
+    if events.send(session_event(&app, &last)).await.is_err() {
+        return;
+    }
+    loop {
+        tokio::select! {
+            () = events.closed() => return,
+            changed = next_change(&mut roster) => if changed.is_none() { return },
+        }
+        let now = roster.borrow().iter().find(|session| session.id == last.id).cloned();
+        match now {
+            Some(session) if session == last => {}
+            Some(session) => {
+                last = session;
+                if events.send(session_event(&app, &last)).await.is_err() {
+                    return;
+                }
+            }
+            None if still_there(&app, &last.id).await => {}
+            None => {
+                let reason = match app.sessions.ended(&learner, &last).await {
+                    Ok(reason) => json!({ "reason": reason, "time": crate::db::now() }),
+                    Err(error) => json!({ "reason": "gone", "message": error.to_string() }),
+                };
+                // The page may be gone as well; then nobody needs to know.
+                drop(events.send(Event::default().event("ended").data(reason.to_string())).await);
+                return;
+            }
+        }
+    }
+}
+
+async fn next_change(roster: &mut watch::Receiver<Arc<Vec<Session>>>) -> Option<()> {
+    roster.changed().await.ok()
+}
+
+/// A session made a moment ago may not be on the list yet.
+async fn still_there(app: &AppState, id: &str) -> bool {
+    match app.host.session(id).await {
+        Ok(_) => true,
+        Err(error) => !error.is_not_found(),
+    }
+}
+
+fn session_event(app: &AppState, session: &Session) -> Event {
+    let view = serde_json::to_string(&SessionView::new(app, session)).expect("plain values make JSON");
+    Event::default().event("session").data(view)
+}
+
+/// Sends a node's own events until it ends or nobody listens.
+async fn send_node(events: mpsc::Sender<Event>, session: Session, name: String, after: u64) {
+    let Some(node) = running(&session).find(|node| node.name == name) else { return };
+    let mut stream = match Agent::connect(&node.agent).await {
+        Ok(agent) => match agent.events(after).await {
+            Ok(stream) => stream,
+            Err(error) => return tracing::warn!(%error, "node gives no events"),
+        },
+        Err(error) => return tracing::warn!(%error, "node gives no events"),
+    };
+    loop {
+        let event = tokio::select! {
+            () = events.closed() => return,
+            event = stream.next() => event,
+        };
+        let data = match event {
+            Ok(Some(event)) => json!({ "node": name, "event": event }).to_string(),
+            Ok(None) => return,
+            Err(error) => return tracing::debug!(%error, "node's events broke off"),
+        };
+        if events.send(Event::default().event("node").data(data)).await.is_err() {
+            return;
+        }
+    }
+}

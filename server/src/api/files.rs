@@ -1,0 +1,67 @@
+//! `/api/sessions/{id}/nodes/{node}/files`: files of a node.
+
+use axum::{
+    body::Bytes,
+    extract::{Path, Query, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use drydock_agent::Agent;
+use serde::Deserialize;
+
+use crate::{
+    error::AppError,
+    learner::Learner,
+    sessions::find_node,
+    state::AppState,
+};
+
+/// The longest file that goes through the page, in bytes.
+pub const FILE_MAX: usize = 1 << 20;
+
+/// The query of both requests.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Which {
+    path: String,
+}
+
+/// `PUT /api/sessions/{id}/nodes/{node}/files?path=`: the body becomes the file.
+pub async fn put(
+    State(app): State<AppState>,
+    learner: Learner,
+    Path((id, node)): Path<(String, String)>,
+    Query(which): Query<Which>,
+    body: Bytes,
+) -> Result<StatusCode, AppError> {
+    let session = app.sessions.get(&learner, &id).await?;
+    let node = find_node(&session, &node)?;
+    check_path(&which.path)?;
+    Agent::connect(&node.agent).await?.put(&which.path, 0o644, &body).await?;
+    app.sessions.touch(&id);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `GET /api/sessions/{id}/nodes/{node}/files?path=`
+pub async fn get(
+    State(app): State<AppState>,
+    learner: Learner,
+    Path((id, node)): Path<(String, String)>,
+    Query(which): Query<Which>,
+) -> Result<Response, AppError> {
+    let session = app.sessions.get(&learner, &id).await?;
+    let node = find_node(&session, &node)?;
+    check_path(&which.path)?;
+    let bytes = Agent::connect(&node.agent).await?.get(&which.path, FILE_MAX as u64).await?;
+    // Never shown by the browser as a page of ours, whatever it holds.
+    let headers = [(header::CONTENT_TYPE, "application/octet-stream"), (header::CONTENT_DISPOSITION, "attachment")];
+    Ok((headers, bytes).into_response())
+}
+
+fn check_path(path: &str) -> Result<(), AppError> {
+    if path.starts_with('/') && path.len() <= 4096 && !path.contains('\0') {
+        Ok(())
+    } else {
+        Err(AppError::Bad(format!("{path:?} is not an absolute path")))
+    }
+}

@@ -1,0 +1,118 @@
+//! `/api/sessions`: a learner's sessions.
+
+use axum::{
+    Json as Answer,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use drydock_protocol::host::{Limits, Node, NodeState, Session};
+use serde::{Deserialize, Serialize};
+
+use super::Json;
+use crate::{db, error::AppError, learner::Learner, sessions::seconds_left, state::AppState};
+
+/// A session as the page sees it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SessionView {
+    id: String,
+    lab: String,
+    created: u64,
+    deadline: u64,
+    now: u64,
+    seconds_left: u64,
+    /// By how many seconds Extend would move the end.
+    extend_by: u64,
+    /// After how many minutes without typing it ends.
+    idle_minutes: u64,
+    nodes: Vec<NodeView>,
+    nodes_max: u32,
+    limits: Limits,
+}
+
+/// A node as the page sees it: nothing of this machine.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NodeView {
+    name: String,
+    address: std::net::Ipv4Addr,
+    state: NodeState,
+    cut: bool,
+    error: Option<String>,
+}
+
+impl SessionView {
+    /// What the page may know of a session.
+    pub fn new(app: &AppState, session: &Session) -> SessionView {
+        SessionView {
+            id: session.id.clone(),
+            lab: session.purpose.clone(),
+            created: session.created,
+            deadline: session.deadline,
+            now: db::now() as u64,
+            seconds_left: seconds_left(session),
+            extend_by: app.sessions.extend_seconds(session),
+            idle_minutes: app.settings.idle_minutes,
+            nodes: session.nodes.iter().map(NodeView::new).collect(),
+            nodes_max: session.nodes_max,
+            limits: session.limits,
+        }
+    }
+}
+
+impl NodeView {
+    fn new(node: &Node) -> NodeView {
+        NodeView {
+            name: node.name.clone(),
+            address: node.address,
+            state: node.state,
+            cut: node.cut,
+            error: node.error.clone(),
+        }
+    }
+}
+
+/// The body of `POST /api/sessions`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Open {
+    lab: String,
+}
+
+/// `POST /api/sessions`: the learner's session for a lab, made or found.
+pub async fn open(
+    State(app): State<AppState>,
+    learner: Learner,
+    Json(body): Json<Open>,
+) -> Result<Answer<SessionView>, AppError> {
+    let session = app.sessions.open(&learner, &body.lab).await?;
+    Ok(Answer(SessionView::new(&app, &session)))
+}
+
+/// `GET /api/sessions/{id}`
+pub async fn get(
+    State(app): State<AppState>,
+    learner: Learner,
+    Path(id): Path<String>,
+) -> Result<Answer<SessionView>, AppError> {
+    let session = app.sessions.get(&learner, &id).await?;
+    Ok(Answer(SessionView::new(&app, &session)))
+}
+
+/// `DELETE /api/sessions/{id}`
+pub async fn end(
+    State(app): State<AppState>,
+    learner: Learner,
+    Path(id): Path<String>,
+) -> Result<StatusCode, AppError> {
+    app.sessions.end(&learner, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /api/sessions/{id}/extend`
+pub async fn extend(
+    State(app): State<AppState>,
+    learner: Learner,
+    Path(id): Path<String>,
+) -> Result<Answer<SessionView>, AppError> {
+    let session = app.sessions.extend(&learner, &id).await?;
+    Ok(Answer(SessionView::new(&app, &session)))
+}

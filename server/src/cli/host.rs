@@ -1,0 +1,40 @@
+//! `drydock host`
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use super::{Context, privileges};
+use crate::config::Layer;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct HostArgs {
+    #[command(flatten)]
+    pub(super) settings: Layer,
+    /// End when the process that started this one does
+    #[arg(long, hide = true)]
+    with_parent: bool,
+}
+
+pub(super) fn run(context: &Context, args: &HostArgs) -> Result<ExitCode> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("host makes namespaces, mounts and network links, so it must run as root");
+    }
+    if args.with_parent {
+        privileges::end_with_parent()?;
+    }
+    super::log_to_stderr();
+    super::make_state_dir(&context.state_dir)?;
+    let settings = context.config.settings()?;
+    let mut config = drydock_host::Config::new(&context.state_dir, &settings.node_binary);
+    config.web_user = settings.web_user;
+    config.limits = settings.limits;
+    config.sessions_max = settings.sessions_max;
+    config.nodes_max = settings.nodes_max;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let shutdown = super::stop_signal().await?;
+        Ok::<_, anyhow::Error>(drydock_host::run(config, shutdown).await?)
+    })?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,145 @@
+//! `drydock web`
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+    process::ExitCode,
+    sync::Arc,
+};
+
+use anyhow::{Context as _, Result, bail};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use super::{Context, privileges};
+use crate::{
+    config::{Layer, Settings},
+    db::Db,
+    gateway,
+    host::HostClient,
+    labs::Labs,
+    learner::CookieKey,
+    sessions::Sessions,
+    state::AppState,
+    web::{origin::Origins, router::router, serve::serve},
+};
+
+/// The file in web's directory that says where the running server is.
+pub(super) const URL_FILE: &str = "url";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct WebArgs {
+    #[command(flatten)]
+    pub(super) settings: Layer,
+    /// Take the listening socket from stdin
+    #[arg(long, hide = true)]
+    inherit_listener: bool,
+    /// End when the process that started this one does
+    #[arg(long, hide = true)]
+    with_parent: bool,
+}
+
+/// What root prepares for the unprivileged server.
+struct Prepared {
+    settings: Settings,
+    listener: TcpListener,
+}
+
+pub(super) fn run(context: &Context, args: &WebArgs) -> Result<ExitCode> {
+    super::log_to_stderr();
+    let Prepared { settings, listener } = prepare(context, args)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let shutdown = super::stop_signal().await?;
+        let gateway_socket = context.instance.gateway_socket.clone();
+        let app = open(&context.web_dir(), context.host.clone(), settings, listener.local_addr()?)?;
+        let sessions = app.sessions.clone();
+        tokio::select! {
+            () = serve(listener, router(app), shutdown) => {}
+            () = sessions.run() => {}
+            () = gateway::run(gateway_socket, sessions.clone()) => {}
+        }
+        anyhow::Ok(())
+    })?;
+    runtime.shutdown_background();
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Everything that may need root, then root is given up.
+fn prepare(context: &Context, args: &WebArgs) -> Result<Prepared> {
+    let settings = context.config.settings()?;
+    if settings.url.starts_with("http:") && !settings.listen.ip().is_loopback() {
+        tracing::warn!(
+            "plain HTTP beyond this machine: everyone on the way can read and change what learners do, and \
+             browsers withhold the clipboard from pages"
+        );
+    }
+    let listener = if args.inherit_listener { from_stdin()? } else { bind(settings.listen)? };
+    raise_descriptor_limit()?;
+    // Paths to the labs are relative from here on: their folder may lie where
+    // only root can go, such as below /root.
+    std::env::set_current_dir(&settings.labs)
+        .with_context(|| format!("cannot open the labs in {}", settings.labs.display()))?;
+    let web_dir = context.web_dir();
+    if nix::unistd::geteuid().is_root() {
+        let user = privileges::user(&settings.web_user)?;
+        super::make_state_dir(&context.state_dir)?;
+        privileges::make_dir(&web_dir, &user)?;
+        privileges::drop_to(&user)?;
+    } else {
+        std::fs::create_dir_all(&web_dir).with_context(|| format!("cannot make {}", web_dir.display()))?;
+    }
+    if args.with_parent {
+        privileges::end_with_parent()?;
+    }
+    let url_file = web_dir.join(URL_FILE);
+    std::fs::write(&url_file, format!("{}\n", settings.url))
+        .with_context(|| format!("cannot write {}", url_file.display()))?;
+    Ok(Prepared { settings: Settings { labs: ".".into(), ..settings }, listener })
+}
+
+/// Opens database and key, and puts the parts together.
+pub fn open(web_dir: &Path, host: HostClient, settings: Settings, bound: SocketAddr) -> Result<AppState> {
+    let settings = Arc::new(settings);
+    let db = Db::open(&web_dir.join("drydock.sqlite"))
+        .with_context(|| format!("cannot open the database in {}", web_dir.display()))?;
+    let key_file = web_dir.join("cookie.key");
+    let cookies =
+        CookieKey::open(&key_file).with_context(|| format!("cannot open {}", key_file.display()))?;
+    let labs = Labs::new(&settings.labs);
+    let sessions = Sessions::new(settings.clone(), host.clone(), db.clone(), labs.clone());
+    let origins = Arc::new(Origins::new(&settings, bound));
+    Ok(AppState { settings, db, host, labs, sessions, cookies, origins })
+}
+
+/// Listens, or says in one line why that can't be.
+pub(super) fn bind(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => anyhow::anyhow!(
+            "{address} is in use by another program; stop it, or choose another port with --listen {}:PORT",
+            address.ip()
+        ),
+        io::ErrorKind::PermissionDenied => {
+            anyhow::anyhow!("only root may listen on {address}; choose a port from 1024 on with --listen")
+        }
+        _ => anyhow::Error::new(error).context(format!("cannot listen on {address}")),
+    })
+}
+
+fn from_stdin() -> Result<TcpListener> {
+    let fd: OwnedFd = io::stdin().as_fd().try_clone_to_owned()?;
+    let listener = TcpListener::from(fd);
+    if listener.local_addr().is_err() {
+        bail!("--inherit-listener: stdin is not a listening socket");
+    }
+    Ok(listener)
+}
+
+/// Each learner costs several descriptors; the usual soft limit is 1024.
+fn raise_descriptor_limit() -> Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?)
+}

@@ -1,0 +1,119 @@
+//! Sessions in which nobody types end after a time.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use drydock_agent::Agent;
+use drydock_protocol::host::Session;
+
+use super::{OWNER_CLI, Sessions, running};
+use crate::db::EndReason;
+
+/// How often sessions are looked at.
+const EVERY: Duration = Duration::from_secs(15);
+
+/// How long a node may take to say how long nobody typed.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// When web itself last saw somebody do something in a session.
+#[derive(Default)]
+pub(super) struct Activity {
+    seen: Mutex<HashMap<String, Instant>>,
+}
+
+impl Activity {
+    pub(super) fn touch(&self, id: &str) {
+        self.lock().insert(id.into(), Instant::now());
+    }
+
+    pub(super) fn forget(&self, id: &str) {
+        self.lock().remove(id);
+    }
+
+    /// How long nobody did anything, as far as web saw. A session that web has
+    /// not seen yet counts as seen now: web itself may have just started.
+    fn idle(&self, id: &str) -> Duration {
+        self.lock().entry(id.into()).or_insert_with(Instant::now).elapsed()
+    }
+
+    fn keep(&self, live: &BTreeSet<&str>) {
+        self.lock().retain(|id, _| live.contains(id.as_str()));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Instant>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends idle sessions and notes the end of those that ended otherwise.
+pub(super) async fn run(sessions: &Sessions) {
+    let mut roster = sessions.watch();
+    // The first list must have come, or all would look gone.
+    if roster.changed().await.is_err() {
+        return;
+    }
+    let mut known: Arc<Vec<Session>> = Arc::default();
+    loop {
+        let live = roster.borrow_and_update().clone();
+        note_gone(sessions, &known, &live).await;
+        for session in live.iter().filter(|session| session.owner != OWNER_CLI) {
+            end_if_idle(sessions, session).await;
+        }
+        let ids: BTreeSet<&str> = live.iter().map(|session| session.id.as_str()).collect();
+        sessions.shared.activity.keep(&ids);
+        known = live;
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+async fn end_if_idle(sessions: &Sessions, session: &Session) {
+    let longest = Duration::from_secs(sessions.shared.settings.idle_minutes * 60);
+    let mut idle = sessions.shared.activity.idle(&session.id);
+    for node in running(session) {
+        if idle < longest {
+            return;
+        }
+        let status = tokio::time::timeout(PATIENCE, async { Agent::connect(&node.agent).await?.status().await });
+        match status.await {
+            Ok(Ok(status)) => idle = idle.min(Duration::from_millis(status.idle_ms)),
+            // A node that does not answer has nobody who types in it.
+            Ok(Err(error)) => tracing::debug!(session = session.id, node = node.name, %error, "no status"),
+            Err(_) => tracing::debug!(session = session.id, node = node.name, "no status in time"),
+        }
+    }
+    if idle < longest {
+        return;
+    }
+    tracing::info!(session = session.id, idle_seconds = idle.as_secs(), "session ends: nobody typed");
+    if let Err(error) = sessions.shared.end(&session.id, EndReason::Idle).await {
+        tracing::warn!(session = session.id, %error, "cannot end an idle session");
+    }
+}
+
+/// Sessions that we gave away and that live no more were ended by host.
+async fn note_gone(sessions: &Sessions, known: &[Session], live: &[Session]) {
+    let open = match sessions.shared.db.sessions_open().await {
+        Ok(open) => open,
+        Err(error) => return tracing::error!(%error, "cannot read the sessions that were given away"),
+    };
+    for id in open.iter().filter(|id| !live.iter().any(|session| session.id == **id)) {
+        // One that was made since the list was read is there, though.
+        if !matches!(sessions.shared.host.session(id).await, Err(error) if error.is_not_found()) {
+            continue;
+        }
+        let last = known.iter().find(|session| session.id == *id);
+        if let Err(error) = sessions.shared.db.session_ended(id, reason(last)).await {
+            tracing::error!(%error, "cannot note a session's end");
+        }
+    }
+}
+
+/// Why a session is gone that nobody here has ended.
+pub(super) fn reason(last: Option<&Session>) -> EndReason {
+    // Host's clock and ours are one; a second covers the rounding.
+    let due = |session: &Session| session.deadline <= crate::db::now() as u64 + 1;
+    if last.is_some_and(due) { EndReason::Time } else { EndReason::Gone }
+}

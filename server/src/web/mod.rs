@@ -1,0 +1,7 @@
+//! The HTTP server: what stands between the socket and the handlers.
+
+pub mod cookies;
+pub mod headers;
+pub mod origin;
+pub mod router;
+pub mod serve;

@@ -1,0 +1,91 @@
+//! The accept loop: bounds on connections and on slow clients.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use axum::Router;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+};
+
+/// Connections at once, WebSockets and event streams among them.
+const CONNECTIONS_MAX: usize = 4096;
+
+/// A request's head must have arrived within this time.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest request head, in bytes.
+const HEAD_MAX: usize = 32 * 1024;
+
+/// How long requests under way may take to end once the server stops.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Serves until `shutdown` resolves.
+pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>) {
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let stopping = watch::Sender::new(());
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let accepted = tokio::select! {
+            () = &mut shutdown => break,
+            accepted = accept(&listener, &slots) => accepted,
+        };
+        let Some((stream, slot)) = accepted else { continue };
+        let (router, stopping) = (router.clone(), stopping.subscribe());
+        tokio::spawn(async move {
+            connection(stream, router, stopping).await;
+            drop(slot);
+        });
+    }
+    drop(stopping);
+    let all = slots.acquire_many(CONNECTIONS_MAX as u32);
+    if tokio::time::timeout(GRACE, all).await.is_err() {
+        tracing::info!("requests were still under way at the end");
+    }
+}
+
+/// One connection: to its end, or until its current request is answered once
+/// the server stops.
+async fn connection(stream: TcpStream, router: Router, mut stopping: watch::Receiver<()>) {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_MAX);
+    let service = TowerToHyperService::new(router);
+    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let served = tokio::select! {
+        served = &mut connection => served,
+        _ = stopping.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+/// Waits for a free slot, then for a connection. Descriptors may run out: that
+/// passes, so it is waited for and not failed on.
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
+    match listener.accept().await {
+        Ok((stream, _)) => {
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "cannot switch off Nagle's algorithm");
+            }
+            Some((stream, slot))
+        }
+        Err(error) => {
+            tracing::warn!(%error, "cannot accept a connection");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            None
+        }
+    }
+}

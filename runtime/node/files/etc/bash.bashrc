@@ -1,0 +1,2 @@
+# Read by every interactive bash that is no login shell.
+[[ -r /etc/drydock/bashrc ]] && . /etc/drydock/bashrc

@@ -1,0 +1,173 @@
+//! The node's events: numbered here, kept for a while, given to whoever watches.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    rc::Rc,
+    time::Instant,
+};
+
+use drydock_protocol::event::{Event, What};
+use tokio::sync::watch;
+
+use crate::clock;
+
+/// How many events are kept.
+const KEPT: usize = 1000;
+/// How many bytes of them, in JSON.
+const KEPT_BYTES: usize = 2 << 20;
+
+/// All that happened lately.
+#[derive(Debug)]
+pub(crate) struct Events {
+    kept: RefCell<Kept>,
+    newest: watch::Sender<u64>,
+    watchers: watch::Sender<usize>,
+    typed: Cell<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    events: VecDeque<Line>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Line {
+    seq: u64,
+    json: Rc<[u8]>,
+    /// Only the newest state counts; an older one is dropped for it.
+    is_state: bool,
+}
+
+/// Somebody who watches.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    events: Rc<Events>,
+    newest: watch::Receiver<u64>,
+    after: u64,
+}
+
+impl Events {
+    pub(crate) fn new() -> Rc<Events> {
+        Rc::new(Events {
+            kept: RefCell::default(),
+            newest: watch::Sender::new(0),
+            watchers: watch::Sender::new(0),
+            typed: Cell::new(Instant::now()),
+        })
+    }
+
+    /// Numbers an event and shows it to all who watch.
+    pub(crate) fn push(&self, what: What) {
+        let seq = *self.newest.borrow() + 1;
+        let is_state = matches!(what, What::Processes { .. });
+        let event = Event { seq, time_ms: clock::epoch_ms(), what };
+        match serde_json::to_vec(&event) {
+            Ok(json) => self.kept.borrow_mut().push(Line { seq, json: json.into(), is_state }),
+            Err(error) => tracing::error!("cannot write an event in JSON: {error}"),
+        }
+        self.newest.send_replace(seq);
+    }
+
+    /// Watches from the event after `after` on.
+    pub(crate) fn watch(self: &Rc<Events>, after: u64) -> Watcher {
+        self.watchers.send_modify(|count| *count += 1);
+        Watcher { events: self.clone(), newest: self.newest.subscribe(), after }
+    }
+
+    /// How many watch.
+    pub(crate) fn watchers(&self) -> watch::Receiver<usize> {
+        self.watchers.subscribe()
+    }
+
+    /// Somebody typed.
+    pub(crate) fn touch(&self) {
+        self.typed.set(Instant::now());
+    }
+
+    /// Milliseconds since somebody typed, or since the node began.
+    pub(crate) fn idle_ms(&self) -> u64 {
+        self.typed.get().elapsed().as_millis() as u64
+    }
+}
+
+impl Kept {
+    fn push(&mut self, line: Line) {
+        if line.is_state {
+            self.events.retain(|old| !old.is_state);
+            self.bytes = self.events.iter().map(|old| old.json.len()).sum();
+        }
+        self.bytes += line.json.len();
+        self.events.push_back(line);
+        while self.events.len() > KEPT || self.bytes > KEPT_BYTES {
+            let Some(oldest) = self.events.pop_front() else { break };
+            self.bytes -= oldest.json.len();
+        }
+    }
+
+    fn after(&self, seq: u64) -> Option<(u64, Rc<[u8]>)> {
+        let next = self.events.partition_point(|line| line.seq <= seq);
+        self.events.get(next).map(|line| (line.seq, line.json.clone()))
+    }
+}
+
+impl Watcher {
+    /// The next event in JSON. Safe to cancel.
+    pub(crate) async fn next(&mut self) -> Rc<[u8]> {
+        loop {
+            self.newest.mark_unchanged();
+            let next = self.events.kept.borrow().after(self.after);
+            if let Some((seq, json)) = next {
+                self.after = seq;
+                return json;
+            }
+            // The sender lives in `self.events`.
+            let _ = self.newest.changed().await;
+        }
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.events.watchers.send_modify(|count| *count -= 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seq(json: &[u8]) -> u64 {
+        serde_json::from_slice::<Event>(json).unwrap().seq
+    }
+
+    #[tokio::test]
+    async fn a_watcher_goes_on_where_it_was() {
+        let events = Events::new();
+        for _ in 0..3 {
+            events.push(What::EngineStarted);
+        }
+        let mut watcher = events.watch(1);
+        assert_eq!(seq(&watcher.next().await), 2);
+        assert_eq!(seq(&watcher.next().await), 3);
+        let (next, ()) = tokio::join!(watcher.next(), async { events.push(What::EngineStarted) });
+        assert_eq!(seq(&next), 4);
+        assert_eq!(*events.watchers().borrow(), 1);
+        drop(watcher);
+        assert_eq!(*events.watchers().borrow(), 0);
+    }
+
+    #[tokio::test]
+    async fn only_the_last_thousand_and_the_last_state_are_kept() {
+        let events = Events::new();
+        for _ in 0..2 {
+            events.push(What::Processes { processes: Vec::new() });
+        }
+        assert_eq!(seq(&events.watch(0).next().await), 2);
+        for _ in 0..KEPT + 10 {
+            events.push(What::EngineStarted);
+        }
+        assert_eq!(seq(&events.watch(0).next().await), 13);
+    }
+}

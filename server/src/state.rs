@@ -1,6 +1,8 @@
 //! What every handler can reach.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, path::Path, sync::Arc};
+
+use anyhow::{Context, Result};
 
 use crate::{
     config::Settings, db::Db, host::HostClient, labs::Labs, learner::CookieKey, sessions::Sessions,
@@ -24,4 +26,21 @@ pub struct AppState {
     pub cookies: CookieKey,
     /// Where requests may come from.
     pub origins: Arc<Origins>,
+}
+
+impl AppState {
+    /// Opens database and key in `web_dir` and puts the parts together, for a
+    /// server that listens on `bound`.
+    pub fn open(web_dir: &Path, host: HostClient, settings: Settings, bound: SocketAddr) -> Result<AppState> {
+        let settings = Arc::new(settings);
+        let db = Db::open(&web_dir.join("drydock.sqlite"))
+            .with_context(|| format!("cannot open the database in {}", web_dir.display()))?;
+        let key_file = web_dir.join("cookie.key");
+        let cookies =
+            CookieKey::open(&key_file).with_context(|| format!("cannot open {}", key_file.display()))?;
+        let labs = Labs::new(&settings.labs);
+        let sessions = Sessions::new(settings.clone(), host.clone(), db.clone(), labs.clone());
+        let origins = Arc::new(Origins::new(&settings, bound));
+        Ok(AppState { settings, db, host, labs, sessions, cookies, origins })
+    }
 }

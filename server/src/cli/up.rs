@@ -63,7 +63,7 @@ async fn supervise(
     matches: &ArgMatches,
 ) -> Result<ExitCode> {
     let stop = super::stop_signal().await?;
-    let parts = Parts { context, listener, flags: flags(context, matches) };
+    let parts = Parts { listener, flags: flags(context, matches) };
     let mut host = Part::start("host", &parts)?;
     let mut web = None;
     let serve = async {
@@ -91,8 +91,7 @@ async fn supervise(
 }
 
 /// What children are started with.
-struct Parts<'a> {
-    context: &'a Context,
+struct Parts {
     listener: TcpListener,
     /// Settings given by flag, as the environment variables that say the same.
     flags: Vec<(String, String)>,
@@ -125,7 +124,7 @@ struct Part {
 }
 
 impl Part {
-    fn start(name: &'static str, parts: &Parts<'_>) -> Result<Part> {
+    fn start(name: &'static str, parts: &Parts) -> Result<Part> {
         Ok(Part { name, child: spawn(name, parts)?, started: Instant::now(), pause: Duration::ZERO })
     }
 
@@ -141,7 +140,7 @@ impl Part {
     }
 
     /// Starts it again; after a pause if it keeps ending.
-    async fn again(&mut self, ended: ExitStatus, parts: &Parts<'_>) -> Result<()> {
+    async fn again(&mut self, ended: ExitStatus, parts: &Parts) -> Result<()> {
         if self.started.elapsed() > STEADY {
             self.pause = Duration::ZERO;
         }
@@ -170,7 +169,7 @@ impl Part {
     }
 }
 
-fn spawn(name: &'static str, parts: &Parts<'_>) -> Result<Child> {
+fn spawn(name: &'static str, parts: &Parts) -> Result<Child> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let mut command = Command::new(program);
     // A group of its own: Ctrl-C is for us, and we end the parts in order.

@@ -4,9 +4,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     os::fd::{AsFd, OwnedFd},
-    path::Path,
     process::ExitCode,
-    sync::Arc,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -15,14 +13,9 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use super::{Context, privileges};
 use crate::{
     config::{Layer, Settings},
-    db::Db,
     gateway,
-    host::HostClient,
-    labs::Labs,
-    learner::CookieKey,
-    sessions::Sessions,
     state::AppState,
-    web::{origin::Origins, router::router, serve::serve},
+    web::{router::router, serve::serve},
 };
 
 /// The file in web's directory that says where the running server is.
@@ -55,7 +48,8 @@ pub(super) fn run(context: &Context, args: &WebArgs) -> Result<ExitCode> {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let shutdown = super::stop_signal().await?;
         let gateway_socket = context.instance.gateway_socket.clone();
-        let app = open(&context.web_dir(), context.host.clone(), settings, listener.local_addr()?)?;
+        let app =
+            AppState::open(&context.web_dir(), context.host.clone(), settings, listener.local_addr()?)?;
         let sessions = app.sessions.clone();
         tokio::select! {
             () = serve(listener, router(app), shutdown) => {}
@@ -99,20 +93,6 @@ fn prepare(context: &Context, args: &WebArgs) -> Result<Prepared> {
     std::fs::write(&url_file, format!("{}\n", settings.url))
         .with_context(|| format!("cannot write {}", url_file.display()))?;
     Ok(Prepared { settings: Settings { labs: ".".into(), ..settings }, listener })
-}
-
-/// Opens database and key, and puts the parts together.
-pub fn open(web_dir: &Path, host: HostClient, settings: Settings, bound: SocketAddr) -> Result<AppState> {
-    let settings = Arc::new(settings);
-    let db = Db::open(&web_dir.join("drydock.sqlite"))
-        .with_context(|| format!("cannot open the database in {}", web_dir.display()))?;
-    let key_file = web_dir.join("cookie.key");
-    let cookies =
-        CookieKey::open(&key_file).with_context(|| format!("cannot open {}", key_file.display()))?;
-    let labs = Labs::new(&settings.labs);
-    let sessions = Sessions::new(settings.clone(), host.clone(), db.clone(), labs.clone());
-    let origins = Arc::new(Origins::new(&settings, bound));
-    Ok(AppState { settings, db, host, labs, sessions, cookies, origins })
 }
 
 /// Listens, or says in one line why that can't be.

@@ -11,7 +11,7 @@ use crate::host::HostClient;
 const EVERY: Duration = Duration::from_secs(1);
 
 /// What lived a moment ago. While host is away the last known list stays.
-pub struct Roster {
+pub(super) struct Roster {
     host: HostClient,
     sessions: watch::Sender<Arc<Vec<Session>>>,
     changed: Notify,

@@ -91,13 +91,16 @@ pub fn unpack(root: BorrowedFd<'_>, reader: impl Read, limits: Limits) -> Result
     Ok(layer.unpacked)
 }
 
+/// The names of a path.
+type OwnedPath = Vec<Vec<u8>>;
+
 struct Layer<'a> {
     root: BorrowedFd<'a>,
     /// Paths that this layer deletes: a directory made there later must hide
     /// what was below.
     whiteouts: HashSet<Vec<u8>>,
     /// Directories whose times are set once nothing changes in them any more.
-    directories: Vec<(Vec<Vec<u8>>, (i64, u32))>,
+    directories: Vec<(OwnedPath, (i64, u32))>,
     unpacked: Unpacked,
 }
 

@@ -298,10 +298,7 @@ mod tests {
             assert_eq!(error(text), "invalid reference format", "{text:?}");
         }
         assert!(error(&"a".repeat(64)).ends_with("cannot specify 64-byte hexadecimal strings"));
-        assert_eq!(
-            error(&"a/".repeat(130).trim_end_matches('/').to_owned()),
-            InvalidReference::TooLong.to_string()
-        );
+        assert_eq!(error("a/".repeat(130).trim_end_matches('/')), InvalidReference::TooLong.to_string());
         assert_eq!(error(&format!("a:{}", "t".repeat(129))), "invalid reference format");
         assert_eq!(error(&format!("a@sha512:{}", "0".repeat(128))), "unsupported digest algorithm");
     }

@@ -4,7 +4,10 @@
 use std::{
     collections::BTreeMap,
     path::{Path as FilePath, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use axum::{
@@ -25,6 +28,7 @@ use tokio::net::{UnixListener, UnixStream, unix::OwnedReadHalf, unix::OwnedWrite
 pub struct StubHost {
     dir: PathBuf,
     sessions: Mutex<BTreeMap<String, Session>>,
+    made: AtomicU64,
     /// How long nobody typed, as the nodes say.
     pub idle_ms: Mutex<u64>,
 }
@@ -33,8 +37,12 @@ type Refusal = (StatusCode, Json<Failure>);
 
 impl StubHost {
     pub fn start(dir: &FilePath) -> Arc<StubHost> {
-        let host =
-            Arc::new(StubHost { dir: dir.into(), sessions: Mutex::default(), idle_ms: Mutex::default() });
+        let host = Arc::new(StubHost {
+            dir: dir.into(),
+            sessions: Mutex::default(),
+            made: AtomicU64::new(0),
+            idle_ms: Mutex::default(),
+        });
         let listener = UnixListener::bind(dir.join("host.sock")).unwrap();
         let router = Router::new()
             .route("/v1", get(instance))
@@ -101,7 +109,7 @@ async fn verb(
 
 async fn create(State(host): State<Arc<StubHost>>, Json(create): Json<CreateSession>) -> Json<Session> {
     let mut sessions = host.sessions.lock().unwrap();
-    let id = format!("{:026}", sessions.len() + 1);
+    let id = format!("{:026}", host.made.fetch_add(1, Ordering::Relaxed));
     let mut nodes = Vec::new();
     for (index, name) in create.nodes.iter().enumerate() {
         let agent = host.dir.join(format!("{id}-{name}.sock"));

@@ -7,7 +7,7 @@
 //! ```text
 //! let mut script = Script::new(&block, &captured)?;
 //! loop {
-//!     match script.advance(&view, now_ms) {
+//!     match look(&terminal, |view| script.advance(view, now_ms)) {
 //!         Action::Type(bytes) => send them to the terminal,
 //!         Action::Wait { until } => until more was printed, or that time,
 //!         Action::Refused(why) => say so; ask again later to try again,
@@ -19,6 +19,7 @@
 mod block;
 mod command;
 mod keys;
+mod look;
 mod names;
 mod script;
 mod view;
@@ -26,6 +27,7 @@ mod view;
 pub use block::{Answer, Block, BlockError, Capture, Exit};
 pub use command::commands;
 pub use keys::key_bytes;
+pub use look::look;
 pub use names::{Names, names_in};
 pub use script::{Action, End, Outcome, Refusal, Script, State};
 pub use view::View;

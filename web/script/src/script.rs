@@ -211,16 +211,16 @@ impl Script {
 
     /// Before a line of an `inner` block: the program must be at its prompt.
     fn wait_inside(&mut self, view: &View<'_>, now_ms: u64) -> Action {
-        if view.at_prompt {
-            return Action::Refused(Refusal::NothingRuns);
+        let whole_screen = view.alternate || view.clears > 0;
+        let waits = match &self.resumes {
+            Some(resumes) => matches_prompt(resumes, view, whole_screen),
+            None => !view.at_prompt,
+        };
+        match (waits, view.at_prompt) {
+            (true, _) => self.type_line(view, now_ms),
+            (false, true) => Action::Refused(Refusal::NothingRuns),
+            (false, false) => Action::Wait { until: None },
         }
-        if let Some(resumes) = &self.resumes {
-            let whole_screen = view.alternate || view.clears > 0;
-            if !matches_prompt(resumes, view, whole_screen) {
-                return Action::Wait { until: None };
-            }
-        }
-        self.type_line(view, now_ms)
     }
 
     fn type_line(&mut self, view: &View<'_>, now_ms: u64) -> Action {
@@ -229,6 +229,8 @@ impl Script {
             false => line.clone(),
             true => typed_bytes(line, view.bracketed_paste),
         };
+        // What is typed over several lines is also echoed over several.
+        let more_lines = line.iter().filter(|byte| **byte == b'\n').count();
         self.next += 1;
         self.began_ms.get_or_insert(now_ms);
         self.phase = Phase::Typed(Typed {
@@ -238,7 +240,7 @@ impl Script {
             finished: view.finished,
             clears: view.clears,
             line: view.line,
-            output_lines: if self.block.inner { (view.output)().lines().count() } else { 0 },
+            output_lines: if self.block.inner { (view.output)().lines().count() + more_lines } else { 0 },
             answered: 0,
             answered_line: None,
             interrupted: None,
@@ -248,20 +250,22 @@ impl Script {
 
     /// After a line was typed.
     fn watch(&mut self, view: &View<'_>, now_ms: u64, typed: Typed) -> Action {
-        if view.finished > typed.finished {
+        let quiet_since = self.grown.1;
+        let awaited = self.awaited_prompt();
+        let prompt = typed.answered_by(view, &self.block)
+            && awaited.is_some_and(|prompt| matches_prompt(prompt, view, typed.full_screen(view)));
+        let ended = view.finished > typed.finished;
+        // A shell inside the shell prints marks too: then an inner line has a
+        // begin and an end of its own, and what was left running goes on.
+        let began_too = view.started - typed.started >= view.finished - typed.finished;
+        let goes_on = self.block.inner && began_too && prompt;
+        if ended && !goes_on {
             return if view.at_prompt {
                 self.ended(view, now_ms, &typed)
             } else {
                 Action::Wait { until: None }
             };
         }
-        let prompt = match self.awaited_prompt() {
-            Some(prompt) if typed.answered_by(view, &self.block) => {
-                matches_prompt(prompt, view, typed.full_screen(view))
-            }
-            _ => false,
-        };
-        let quiet_since = self.grown.1;
         if prompt {
             let until = quiet_since + PROMPT_QUIET_MS;
             return if now_ms >= until {
@@ -322,7 +326,7 @@ impl Script {
     fn ended(&mut self, view: &View<'_>, now_ms: u64, typed: &Typed) -> Action {
         let output = match &typed.interrupted {
             Some(output) => output.clone(),
-            None => skip_lines(&(view.output)(), typed.output_lines, false),
+            None => skip_lines(&(view.output)(), typed.lines_before(view), false),
         };
         self.outputs.push(output);
         let more = self.next < self.lines.len();
@@ -399,7 +403,15 @@ impl Typed {
         if self.full_screen(view) {
             return (view.screen)();
         }
-        skip_lines(&(view.output)(), self.output_lines, !view.cursor_line.is_empty())
+        // Output ends where a prompt with marks begins; without, it is the last line.
+        let prompt_is_last = !view.at_prompt && !view.cursor_line.is_empty();
+        skip_lines(&(view.output)(), self.lines_before(view), prompt_is_last)
+    }
+
+    /// Lines of the view's output that are older than the typed line: none if
+    /// it has marks of its own.
+    fn lines_before(&self, view: &View<'_>) -> usize {
+        if view.started > self.started { 0 } else { self.output_lines }
     }
 }
 

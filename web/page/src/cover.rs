@@ -1,0 +1,338 @@
+//! What lies over a terminal or above it, and the foot: all its states in words.
+
+use std::rc::Rc;
+
+use web_sys::{Element, Event};
+
+use crate::{
+    app::app,
+    dom, node_menu,
+    pane::Pane,
+    session::{Ended, Phase},
+    terminal::State,
+    words::minutes_and_seconds,
+};
+
+/// Words of waiting appear after this time; most starts are quicker.
+const STARTING_MS: f64 = 400.0;
+/// After this time the server is busy.
+const BUSY_MS: f64 = 5000.0;
+
+/// Draws what lies over all panes: the session's start and its end.
+pub(crate) fn draw() {
+    let panes = &app().tabs.panes_box;
+    let old = dom::find(panes, ":scope > .cover");
+    let phase = app().session.phase();
+    let key = format!("{phase:?}");
+    if let (Some(old), false) = (&old, matches!(phase, Phase::Starting { .. }))
+        && dom::data(old, "for").as_deref() == Some(key.as_str())
+    {
+        return;
+    }
+    let new = match phase {
+        Phase::Live => None,
+        Phase::Starting { since_ms } => starting(old.as_ref(), since_ms),
+        Phase::Full { seconds } => Some(full(seconds)),
+        Phase::Failed { message } => Some(failed(&message)),
+        Phase::Ended(ended) => Some(ended_cover(&ended)),
+    };
+    if let (Some(old), Some(new)) = (&old, &new)
+        && old == new
+    {
+        return;
+    }
+    if let Some(old) = old {
+        old.remove();
+    }
+    if let Some(new) = new {
+        dom::set(&new, "data-for", &key);
+        dom::add(panes, &new);
+    }
+}
+
+/// Each tenth of a second at most while something starts: the seconds go on.
+pub(crate) fn tick() {
+    if matches!(app().session.phase(), Phase::Starting { .. }) {
+        draw();
+    }
+}
+
+fn starting(old: Option<&Element>, since_ms: f64) -> Option<Element> {
+    let waited = dom::now_ms() - since_ms;
+    if waited < STARTING_MS {
+        return None;
+    }
+    let cover = match old.filter(|old| old.class_list().contains("starts")) {
+        Some(old) => old.clone(),
+        None => waiting_cover("Making your node"),
+    };
+    waited_words(&cover, waited);
+    Some(cover)
+}
+
+fn waiting_cover(title: &str) -> Element {
+    let cover = cover(title, "A Linux machine of your own. This takes a moment.");
+    dom::class(&cover, "starts", true);
+    let waiting = dom::make("p", "waiting");
+    dom::add(&waiting, &dom::shape("icon spin", "spin"));
+    dom::add(&waiting, &dom::make("span", "seconds"));
+    dom::add(&inner(&cover), &waiting);
+    cover
+}
+
+fn waited_words(cover: &Element, waited: f64) {
+    if let Some(seconds) = dom::find(cover, ".seconds") {
+        let busy = if waited > BUSY_MS { ". The server is busy." } else { "" };
+        seconds.set_text_content(Some(&format!("{:.0} s{busy}", (waited / 1000.0).floor())));
+    }
+}
+
+fn full(seconds: u64) -> Element {
+    let minutes = seconds.div_ceil(60);
+    let cover = cover("The room is full", "All nodes of this server are in use.");
+    let words = format!(
+        "About {minutes} min until a node is free, if nobody extends. Leave this page open: the lab starts by itself."
+    );
+    dom::add(&inner(&cover), &dom::make_text("p", "", &words));
+    cover
+}
+
+fn failed(message: &str) -> Element {
+    let mut message = message.to_owned();
+    if let Some(first) = message.get(..1).map(str::to_uppercase) {
+        message.replace_range(..1, &first);
+    }
+    let cover = cover("Your nodes could not be made", &format!("{}.", message.trim_end_matches('.')));
+    buttons(&cover, vec![("Try again", "button fill", Box::new(|| app().session.start()))]);
+    cover
+}
+
+fn ended_cover(ended: &Ended) -> Element {
+    let cover = cover("This session has ended", &app().session.end_words(ended));
+    let mut choices: Vec<(&str, &str, Box<dyn Fn()>)> = Vec::new();
+    let again = match app().steps.number() {
+        Some(step) => format!("Start again at step {step}"),
+        None => String::new(),
+    };
+    if app().lab.is_some() {
+        choices.push((&again, "button fill", Box::new(|| app().session.start())));
+    }
+    let read = cover.clone();
+    choices.push(("Read the last screen", "button", Box::new(move || dom::show(&read, false))));
+    buttons(&cover, choices);
+    cover
+}
+
+/// Draws what lies over one pane: its node's or its shell's state.
+pub(crate) fn draw_over(pane: &Rc<Pane>, state: Option<&State>) {
+    if let Some(old) = dom::find(&pane.root, ":scope > .screen > .cover") {
+        old.remove();
+    }
+    let live = matches!(app().session.phase(), Phase::Live);
+    let Some(node) = app().tabs.node(&pane.node).filter(|_| live) else { return };
+    let name = node.name.clone();
+    let over = match (node.state.as_str(), state) {
+        ("creating", _) => {
+            let cover = waiting_cover(&format!("Making {name}"));
+            dom::class(&cover, "late", true);
+            cover
+        }
+        ("stopped", _) => {
+            let cover = cover(&format!("{name} is stopped"), "Its disk is kept.");
+            buttons(&cover, vec![(&format!("Start {name}"), "button fill", act(&name, "start"))]);
+            cover
+        }
+        ("failed", _) => {
+            let why = node.error.clone().unwrap_or_else(|| "It ended by itself.".to_owned());
+            let cover = cover(&format!("{name} failed"), &why);
+            let reset = name.clone();
+            buttons(
+                &cover,
+                vec![
+                    (&format!("Start {name}"), "button fill", act(&name, "start")),
+                    (&format!("Reset {name}…"), "button", Box::new(move || node_menu::ask_reset(&reset))),
+                ],
+            );
+            cover
+        }
+        (_, Some(State::Ended(status))) => {
+            let cover = cover("This shell has ended", &format!("Exit {status}. The node keeps running."));
+            let pane = pane.clone();
+            buttons(&cover, vec![("Start a new shell", "button fill", Box::new(move || pane.renew()))]);
+            cover
+        }
+        (_, Some(State::Refused(why))) => {
+            let cover = cover("This terminal could not be opened", &format!("{}.", why.trim_end_matches('.')));
+            let pane = pane.clone();
+            buttons(&cover, vec![("Try again", "button fill", Box::new(move || pane.renew()))]);
+            cover
+        }
+        _ => return,
+    };
+    dom::add(&pane.screen, &over);
+}
+
+fn act(node: &str, verb: &'static str) -> Box<dyn Fn()> {
+    let node = node.to_owned();
+    Box::new(move || app().session.verb(&node, verb))
+}
+
+/// Draws the banner above a pane: a lost connection.
+pub(crate) fn draw_banner(pane: &Rc<Pane>, banner: &Element, state: Option<&State>) {
+    let Some(State::Lost { retry_in }) = state else { return dom::show(banner, false) };
+    if dom::find(banner, ".again").is_none() {
+        dom::clear(banner);
+        dom::add(banner, &dom::icon("careful"));
+        let words = dom::make("span", "");
+        dom::add(&words, &dom::make_text("b", "", "Connection lost."));
+        dom::add(&words, &dom::make("span", "again"));
+        dom::add(banner, &words);
+        dom::add(banner, &dom::make("span", "spring"));
+        let now = dom::button("button", "Try now");
+        let pane = pane.clone();
+        dom::on::<Event>(&now, "click", move |_| {
+            if let Some(view) = pane.view() {
+                view.try_now();
+            }
+        });
+        dom::add(banner, &now);
+    }
+    if let Some(again) = dom::find(banner, ".again") {
+        let words = format!(" Trying again in {:.0} s. Your node keeps running.", retry_in.ceil().max(0.0));
+        again.set_text_content(Some(&words));
+    }
+    dom::show(banner, true);
+}
+
+/// The warning that time is nearly up.
+pub(crate) fn time_banner(seconds: f64) -> Element {
+    let banner = dom::make("div", "banner time");
+    dom::add(&banner, &dom::icon("clock"));
+    let words = dom::make("span", "");
+    dom::add(&words, &dom::make("b", ""));
+    dom::add_text(&words, " Progress is kept, files are not.");
+    dom::add(&banner, &words);
+    dom::add(&banner, &dom::make("span", "spring"));
+    if let Some(minutes) = app().session.extend_minutes() {
+        let extend = dom::button("button", &format!("Extend by {minutes} min"));
+        dom::on::<Event>(&extend, "click", |_| app().session.extend());
+        dom::add(&banner, &extend);
+    }
+    let later = dom::button("button plain", "Not now");
+    dom::on::<Event>(&later, "click", |_| {
+        app().tabs.time_dismissed(true);
+        app().tabs.time(None);
+    });
+    dom::add(&banner, &later);
+    time_words(&banner, seconds);
+    banner
+}
+
+/// Brings the warning's time up to date.
+pub(crate) fn time_words(banner: &Element, seconds: f64) {
+    if let Some(words) = dom::find(banner, "b") {
+        words.set_text_content(Some(&format!("Your nodes end in {}.", minutes_and_seconds(seconds))));
+    }
+}
+
+/// Draws the foot of a pane.
+pub(crate) fn draw_foot(pane: &Rc<Pane>, unsent: &str) {
+    let foot = &pane.foot;
+    dom::clear(foot);
+    let open = pane.view().is_some_and(|view| view.state() == State::Open);
+    if !unsent.is_empty() {
+        return draw_unsent(pane, unsent, open);
+    }
+    let node = app().tabs.node(&pane.node);
+    match node.as_ref().filter(|node| node.cut) {
+        Some(node) => {
+            dom::add(foot, &dom::make_text("b", "warn", &format!("{} cut off", node.name)));
+            dom::add(foot, &dom::make_text("span", "mono", &node.address));
+            let join = dom::button("link-button", "Join again");
+            let name = node.name.clone();
+            dom::on::<Event>(&join, "click", move |_| app().session.verb(&name, "join"));
+            dom::add(foot, &join);
+        }
+        None => {
+            let name = dom::make_text("span", "", &pane.node);
+            if let Some(node) = &node {
+                dom::add_text(&name, " ");
+                dom::add(&name, &dom::make_text("span", "mono", &node.address));
+            }
+            dom::add(foot, &name);
+        }
+    }
+    dom::add(foot, &dom::make("span", "spring"));
+    if !open {
+        return;
+    }
+    let hint = dom::make("span", "keys-hint");
+    dom::add(&hint, &dom::make_text("kbd", "", if is_mac() { "fn F6" } else { "F6" }));
+    dom::add_text(&hint, " leaves the terminal");
+    dom::add(foot, &hint);
+    let paste = dom::button("link-button", "Paste");
+    let pane = pane.clone();
+    dom::on::<Event>(&paste, "click", move |_| {
+        if let Some(view) = pane.view() {
+            view.paste_from_clipboard();
+            view.focus();
+        }
+    });
+    dom::add(foot, &paste);
+}
+
+fn draw_unsent(pane: &Rc<Pane>, unsent: &str, open: bool) {
+    let foot = &pane.foot;
+    let words = dom::make("span", "unsent");
+    dom::add_text(&words, if open { "Connected again. Typed, not sent: " } else { "Typed, not sent: " });
+    dom::add(&words, &dom::make_text("span", "mono", unsent));
+    dom::add(foot, &words);
+    dom::add(foot, &dom::make("span", "spring"));
+    if open {
+        let send = dom::button("link-button", "Send");
+        let pane = pane.clone();
+        dom::on::<Event>(&send, "click", move |_| {
+            if let Some(view) = pane.view() {
+                view.send_pending();
+                view.focus();
+            }
+        });
+        dom::add(foot, &send);
+    }
+    let discard = dom::button("link-button", "Discard");
+    let pane = pane.clone();
+    dom::on::<Event>(&discard, "click", move |_| {
+        if let Some(view) = pane.view() {
+            view.discard_pending();
+            view.focus();
+        }
+    });
+    dom::add(foot, &discard);
+}
+
+fn is_mac() -> bool {
+    dom::window().navigator().platform().is_ok_and(|platform| platform.starts_with("Mac"))
+}
+
+fn cover(title: &str, text: &str) -> Element {
+    let cover = dom::make("div", "cover");
+    let inner = dom::make("div", "");
+    dom::add(&inner, &dom::make_text("h2", "", title));
+    dom::add(&inner, &dom::make_text("p", "", text));
+    dom::add(&cover, &inner);
+    cover
+}
+
+fn inner(cover: &Element) -> Element {
+    cover.first_element_child().unwrap_or_else(|| cover.clone())
+}
+
+fn buttons(cover: &Element, choices: Vec<(&str, &str, Box<dyn Fn()>)>) {
+    let row = dom::make("div", "buttons");
+    for (label, class, act) in choices {
+        let button = dom::button(class, label);
+        dom::on::<Event>(&button, "click", move |_| act());
+        dom::add(&row, &button);
+    }
+    dom::add(&inner(cover), &row);
+}

@@ -1,0 +1,100 @@
+//! Times and numbers in words.
+
+/// How long a command took: `0.21 s`, `12.4 s`, `1 min 12 s`.
+pub(crate) fn took(milliseconds: f64) -> String {
+    let seconds = milliseconds.max(0.0) / 1000.0;
+    match seconds {
+        s if s < 1.0 => format!("{s:.2} s"),
+        s if s < 60.0 => format!("{s:.1} s"),
+        s => running_for(s),
+    }
+}
+
+/// How long a command has been running: `4 s`, `1 min 12 s`.
+pub(crate) fn running_for(seconds: f64) -> String {
+    let seconds = seconds.max(0.0) as u64;
+    match (seconds / 60, seconds % 60) {
+        (0, seconds) => format!("{seconds} s"),
+        (minutes, seconds) => format!("{minutes} min {seconds} s"),
+    }
+}
+
+/// `4:20`.
+pub(crate) fn minutes_and_seconds(seconds: f64) -> String {
+    let seconds = seconds.max(0.0) as u64;
+    format!("{}:{:02}", seconds / 60, seconds % 60)
+}
+
+/// The time of day of a moment in seconds since the epoch, such as `10:15`.
+pub(crate) fn clock_time(epoch_seconds: f64) -> String {
+    let date = js_sys::Date::new(&(epoch_seconds * 1000.0).into());
+    format!("{}:{:02}", date.get_hours(), date.get_minutes())
+}
+
+/// `1 line added`, `2 lines added, 1 removed`.
+pub(crate) fn changes(added: usize, removed: usize) -> String {
+    let lines = |n: usize| if n == 1 { "line" } else { "lines" };
+    match (added, removed) {
+        (0, 0) => String::new(),
+        (added, 0) => format!("{added} {} added", lines(added)),
+        (0, removed) => format!("{removed} {} removed", lines(removed)),
+        (added, removed) => format!("{added} {} added, {removed} removed", lines(added)),
+    }
+}
+
+/// A captured name in words: `JOIN_TOKEN` is the join token.
+pub(crate) fn of_name(name: &str) -> String {
+    name.to_lowercase().replace('_', " ")
+}
+
+/// The first words of a command, to speak of it: `docker run`, `curl`.
+pub(crate) fn short(command: &str) -> String {
+    let mut words = command.split_whitespace();
+    let first = words.next().unwrap_or_default();
+    let second = match first {
+        "docker" | "ip" | "apt" | "git" => {
+            words.next().filter(|word| word.chars().all(|c| c.is_ascii_alphabetic() || c == '-') && !word.starts_with('-'))
+        }
+        _ => None,
+    };
+    let name = match second {
+        Some(second) => format!("{first} {second}"),
+        None => first.to_owned(),
+    };
+    name.chars().take(40).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_short_and_plain() {
+        assert_eq!(took(210.0), "0.21 s");
+        assert_eq!(took(12_400.0), "12.4 s");
+        assert_eq!(took(72_000.0), "1 min 12 s");
+        assert_eq!(running_for(4.9), "4 s");
+        assert_eq!(minutes_and_seconds(260.0), "4:20");
+        assert_eq!(minutes_and_seconds(-1.0), "0:00");
+    }
+
+    #[test]
+    fn a_command_is_spoken_of_by_its_first_words() {
+        assert_eq!(short("docker run -it debian"), "docker run");
+        assert_eq!(short("docker -v"), "docker");
+        assert_eq!(short("curl -s localhost"), "curl");
+        assert_eq!(short(""), "");
+    }
+
+    #[test]
+    fn changes_are_counted() {
+        assert_eq!(changes(2, 1), "2 lines added, 1 removed");
+        assert_eq!(changes(1, 0), "1 line added");
+        assert_eq!(changes(0, 3), "3 lines removed");
+    }
+
+    #[test]
+    fn a_name_is_said_as_words() {
+        assert_eq!(of_name("JOIN_TOKEN"), "join token");
+    }
+}

@@ -1,1 +1,148 @@
-//! drydock-host
+//! `drydock host`: the privileged daemon that makes sessions and their nodes.
+//!
+//! It parses nothing that a learner wrote. Web and the CLI ask it over a small
+//! typed API ([`drydock_protocol::host`]); terminals don't pass through it.
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`instance`] | an instance's name and paths |
+//! | [`config`] | what host is told when it starts |
+//! | [`doctor`] | what this machine has and lacks |
+//! | [`stage`] | the process that becomes a node's PID 1 |
+//! | `api`, `sessions`, `life` | the API; sessions; a node's verbs |
+//! | `node`, `network`, `program` | starting a node; a session's network; the node's program |
+//! | `gateway`, `cgroups` | sockets lent to web; cgroup requests of nodes |
+//! | `record`, `process`, `adopt` | what outlives host, and taking it up again |
+
+mod adopt;
+mod api;
+mod cgroups;
+pub mod config;
+pub mod doctor;
+mod error;
+mod gateway;
+mod host;
+mod ids;
+pub mod instance;
+mod life;
+mod log;
+mod network;
+mod node;
+mod process;
+mod program;
+mod record;
+mod sessions;
+pub mod stage;
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    path::Path,
+    sync::Arc,
+};
+
+use drydock_sandbox::{cgroup::layout::Layout, spawn::Executable};
+use nix::fcntl::{Flock, FlockArg};
+use tokio::net::UnixListener;
+
+pub use config::Config;
+pub use error::HostError;
+use host::{Host, Parts};
+use instance::Instance;
+
+/// Runs host until `shutdown` is done. Sessions go on without it, and the next
+/// start takes them up.
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), HostError> {
+    if let Some(words) = doctor::complaint(&doctor::features(&config.state_dir)) {
+        return Err(HostError::Machine(words));
+    }
+    let instance = Instance::of(&config.state_dir);
+    make_directories(&instance)?;
+    let _taken = take(&instance)?;
+    let socket_group = group_of(&config.web_user)?;
+    let stage_program = match &config.stage_binary {
+        Some(path) => Executable::at(path)?,
+        None => Executable::own()?,
+    };
+    let node_program = program::install(&config.node_binary, &instance.bin_dir())?;
+    let layout = Layout::detect()?;
+    let host =
+        Arc::new(Host::new(Parts { config, instance, layout, stage_program, node_program, socket_group })?);
+    adopt::adopt(&host).await?;
+
+    let api = listen(&host.instance.host_socket, socket_group)?;
+    let lending = listen(&host.instance.gateway_socket, socket_group)?;
+    tracing::info!("host of instance {} is ready", host.instance.name);
+    let (asked, told) = (host.clone(), host.clone());
+    let lend = host.gateway.clone().serve(
+        lending,
+        move |session| asked.session(session).is_ok(),
+        move || open_missing_sockets(&told),
+    );
+    let tasks = [
+        tokio::spawn(api::serve(api, host.clone())),
+        tokio::spawn(lend),
+        tokio::spawn(sessions::watch_deadlines(host.clone())),
+    ];
+    shutdown.await;
+    tasks.iter().for_each(tokio::task::JoinHandle::abort);
+    Ok(())
+}
+
+/// After a restart of host, web may hold what host could not open; once web has
+/// given that back, what is still missing is nobody's.
+fn open_missing_sockets(host: &Host) {
+    for session in host.sessions() {
+        if session.network.get().is_none() || session.record().ended {
+            continue;
+        }
+        if let Err(error) = sessions::open_sockets(host, &session) {
+            tracing::error!("cannot open gateway sockets of {}: {error}", session.id);
+        }
+    }
+}
+
+fn make_directories(instance: &Instance) -> Result<(), HostError> {
+    let public = [&instance.state_dir, &instance.run_dir, &instance.sockets_dir(), &instance.bin_dir()];
+    for path in public {
+        make_directory(path, 0o711)?;
+    }
+    let private =
+        [instance.sessions_dir(), instance.disks_dir(), instance.nets_dir(), node::staging(instance)];
+    private.iter().try_for_each(|path| make_directory(path, 0o700))
+}
+
+fn make_directory(path: &Path, mode: u32) -> Result<(), HostError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o711)
+        .create(path)
+        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)))
+        .map_err(HostError::file("make", path))
+}
+
+/// Makes sure that no other host runs with this state directory.
+fn take(instance: &Instance) -> Result<Flock<File>, HostError> {
+    let path = instance.sessions_dir().with_file_name("host.lock");
+    let file = File::create(&path).map_err(HostError::file("make", &path))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+        nix::Error::EWOULDBLOCK => HostError::Taken(instance.state_dir.clone()),
+        errno => HostError::file("lock", path)(errno.into()),
+    })
+}
+
+fn group_of(user: &str) -> Result<u32, HostError> {
+    let found = nix::unistd::User::from_name(user)
+        .map_err(|errno| HostError::call("look up web's user")(errno.into()))?;
+    found.map(|user| user.gid.as_raw()).ok_or_else(|| {
+        HostError::Machine(format!(
+            "there is no user \"{user}\" for the web server: `adduser --system --group {user}`, or set web_user"
+        ))
+    })
+}
+
+fn listen(path: &Path, group: u32) -> Result<UnixListener, HostError> {
+    let listener = node::listen(path, group)?;
+    listener.set_nonblocking(true).map_err(HostError::file("prepare", path))?;
+    UnixListener::from_std(listener).map_err(HostError::file("listen on", path))
+}

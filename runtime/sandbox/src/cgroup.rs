@@ -144,6 +144,17 @@ impl Group {
         Ok(())
     }
 
+    /// Makes only the group itself, and nothing for its parent's other children:
+    /// on v2, a parent that holds a process can't have controllers for them yet.
+    pub fn create_bare(&self) -> Result<(), CgroupError> {
+        self.directories().try_for_each(|directory| file::make_directory(&directory))
+    }
+
+    /// On v2, moves a process into it.
+    pub fn enter(&self, pid: i32) -> Result<(), CgroupError> {
+        self.v2().map_or(Ok(()), |directory| file::write(&directory, "cgroup.procs", pid))
+    }
+
     /// Sets its limits.
     pub fn limit(&self, limits: &Limits) -> Result<(), CgroupError> {
         match self.with("memory") {

@@ -1,0 +1,199 @@
+//! Taking up what an earlier host left: nodes that live go on, what leaked is
+//! removed. There is no other start than this one.
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use drydock_agent::{Agent, AgentError};
+use drydock_protocol::host::NodeState;
+use drydock_sandbox::{cgroup::Group, loop_device, namespaces};
+
+use crate::{
+    error::HostError,
+    host::{Host, Session},
+    life,
+    node::{self, Running, blocking},
+    record::{self, Record},
+    sessions::{self, remove_directory},
+};
+
+/// How long an adopted node may take to say which protocol it speaks.
+const HELLO_WITHIN: Duration = Duration::from_secs(5);
+
+/// Takes up all sessions of this instance and removes what belongs to none.
+pub(crate) async fn adopt(host: &Arc<Host>) -> Result<(), HostError> {
+    let (records, damaged) = record::load(&host.instance.sessions_dir())?;
+    for path in damaged {
+        fs::remove_file(&path).map_err(HostError::file("remove", &path))?;
+    }
+    let sessions: Vec<_> = records.into_iter().map(|record| host.adopt(record)).collect();
+    sweep(host).await?;
+    let all = sessions.iter().map(|session| take_up(host, session));
+    for (session, taken) in sessions.iter().zip(futures_util::future::join_all(all).await) {
+        if let Err(error) = taken {
+            tracing::error!("cannot take up session {}: {error}", session.id);
+        }
+    }
+    Ok(())
+}
+
+async fn take_up(host: &Arc<Host>, session: &Arc<Session>) -> Result<(), HostError> {
+    let record = session.record();
+    if record.ended {
+        return sessions::end(host, session).await;
+    }
+    sessions::open_network(host, session).await?;
+    for node in &record.session.nodes {
+        take_up_node(host, session, &record, &node.name, node.state).await?;
+    }
+    tracing::info!("session {} goes on", session.id);
+    Ok(())
+}
+
+async fn take_up_node(
+    host: &Arc<Host>,
+    session: &Arc<Session>,
+    record: &Record,
+    name: &str,
+    state: NodeState,
+) -> Result<(), HostError> {
+    let lock = session.node(name)?;
+    let mut live = lock.lock().await;
+    let opened = match record.processes.get(name) {
+        Some(process) => process
+            .open()
+            .map_err(HostError::call("look for a node's first process"))?
+            .map(|fd| (process, fd)),
+        None => None,
+    };
+    if let Some((process, pidfd)) = opened {
+        let pidfd = Arc::new(node::watch(pidfd)?);
+        life::take_on(host, session, name, &mut live, Running { pid: process.pid, pidfd });
+        tokio::spawn(check_protocol(host.clone(), session.clone(), name.to_string()));
+        return Ok(());
+    }
+    node::clean_up(&host.plan(session, name)?, session.network.get()).await?;
+    let words = match state {
+        NodeState::Stopped | NodeState::Failed => return Ok(()),
+        NodeState::Creating => "host ended while the node was made",
+        NodeState::Running | NodeState::Foreign => "the node ended while host was away",
+    };
+    // The process stays in the record: it tells whether the disk needs a check.
+    session.update(host, |record| {
+        if let Some(node) = record.node_mut(name) {
+            node.state = NodeState::Failed;
+            node.pid = None;
+            node.error = Some(words.into());
+        }
+    })
+}
+
+/// Lists a node that speaks no protocol of ours as foreign, and leaves it.
+async fn check_protocol(host: Arc<Host>, session: Arc<Session>, name: String) {
+    let socket = host.instance.node_dir(&session.id, &name).join("agent.sock");
+    let state = match tokio::time::timeout(HELLO_WITHIN, Agent::connect(&socket)).await {
+        Ok(Ok(_)) => NodeState::Running,
+        Ok(Err(AgentError::Version { theirs })) => {
+            tracing::warn!("{}/{name} speaks protocol {theirs:?}: it is left running", session.id);
+            NodeState::Foreign
+        }
+        Ok(Err(error)) => return tracing::warn!("{}/{name} does not answer: {error}", session.id),
+        Err(_) => return tracing::warn!("{}/{name} does not answer within {HELLO_WITHIN:?}", session.id),
+    };
+    let updated = session.update(&host, |record| {
+        if let Some(node) = record.node_mut(&name)
+            && matches!(node.state, NodeState::Running | NodeState::Foreign)
+        {
+            node.state = state;
+        }
+    });
+    if let Err(error) = updated {
+        tracing::error!("{error}");
+    }
+}
+
+/// What of this instance belongs to which session or node, by its name.
+struct Known {
+    sessions: BTreeSet<String>,
+    /// `SESSION-NODE`.
+    nodes: BTreeSet<String>,
+}
+
+/// Removes everything of this instance that belongs to no session.
+async fn sweep(host: &Arc<Host>) -> Result<(), HostError> {
+    let mut known = Known { sessions: BTreeSet::new(), nodes: BTreeSet::new() };
+    for session in host.sessions() {
+        let names =
+            session.record().session.nodes.into_iter().map(|node| format!("{}-{}", session.id, node.name));
+        known.nodes.extend(names);
+        known.sessions.insert(session.id.clone());
+    }
+    let host = host.clone();
+    blocking(move || {
+        sweep_groups(&host, &known)?;
+        sweep_files(&host.instance.sockets_dir(), |name| known.sessions.contains(name), remove_directory)?;
+        let nets = host.instance.nets_dir();
+        sweep_files(&nets, |name| known.sessions.contains(name), |path| Ok(namespaces::release(path)?))?;
+        let has_disk = |name: &str| name.strip_suffix(".img").is_some_and(|name| known.nodes.contains(name));
+        sweep_loops(&host.instance.disks_dir(), has_disk)?;
+        sweep_files(&host.instance.disks_dir(), has_disk, remove_file)?;
+        let has_record =
+            |name: &str| name.strip_suffix(".json").is_some_and(|id| known.sessions.contains(id));
+        sweep_files(&host.instance.sessions_dir(), has_record, remove_file)
+    })
+    .await
+}
+
+fn sweep_groups(host: &Host, known: &Known) -> Result<(), HostError> {
+    let ours = Group::new(host.layout.clone(), host.instance.group());
+    for name in ours.children()? {
+        if name.strip_prefix("n-").is_some_and(|node| known.nodes.contains(node)) {
+            continue;
+        }
+        tracing::warn!("removing the control group {name}, which belongs to no session");
+        let group = ours.child(&name);
+        group.kill()?;
+        group.remove()?;
+    }
+    Ok(())
+}
+
+fn sweep_loops(disks: &Path, is_known: impl Fn(&str) -> bool) -> Result<(), HostError> {
+    for (device, backing) in loop_device::list()? {
+        let name = backing.file_name().unwrap_or_default().to_string_lossy();
+        if backing.parent() == Some(disks) && !is_known(&name) {
+            tracing::warn!("clearing {}, whose disk belongs to no session", device.display());
+            loop_device::detach(&device)?;
+        }
+    }
+    Ok(())
+}
+
+fn sweep_files(
+    directory: &Path,
+    is_known: impl Fn(&str) -> bool,
+    remove: impl Fn(&Path) -> Result<(), HostError>,
+) -> Result<(), HostError> {
+    for path in entries(directory)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if !is_known(&name) {
+            tracing::warn!("removing {}, which belongs to no session", path.display());
+            remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn entries(directory: &Path) -> Result<Vec<PathBuf>, HostError> {
+    let list = || fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>();
+    list().map_err(HostError::file("list", directory))
+}
+
+fn remove_file(path: &Path) -> Result<(), HostError> {
+    fs::remove_file(path).map_err(HostError::file("remove", path))
+}

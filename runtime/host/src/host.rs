@@ -1,0 +1,297 @@
+//! The host's state: sessions, and what all of them share.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use drydock_protocol::host::{Limits, Node, NodeState};
+use drydock_sandbox::{cgroup::layout::Layout, spawn::Executable};
+use tokio::sync::{Notify, OnceCell};
+
+use crate::{
+    config::Config,
+    error::HostError,
+    gateway::Gateway,
+    ids,
+    instance::Instance,
+    network::Network,
+    node::{Groups, Plan, Running},
+    record::Record,
+};
+
+/// Everything that requests work on.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) config: Config,
+    pub(crate) instance: Instance,
+    pub(crate) layout: Arc<Layout>,
+    pub(crate) stage_program: Arc<Executable>,
+    pub(crate) node_program: Arc<Executable>,
+    pub(crate) socket_group: u32,
+    pub(crate) gateway: Arc<Gateway>,
+    /// Id ranges that belong to users of this machine.
+    pub(crate) foreign: Vec<(u32, u32)>,
+    /// A deadline has changed.
+    pub(crate) deadlines: Notify,
+    sessions: Mutex<BTreeMap<String, Arc<Session>>>,
+}
+
+/// A session, as long as host runs.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) id: String,
+    /// What is also in its file.
+    record: Mutex<Record>,
+    /// Set as soon as it is made or opened.
+    pub(crate) network: OnceCell<Network>,
+    /// Held by whoever removes it.
+    pub(crate) ending: tokio::sync::Mutex<()>,
+    /// One lock a node, held for as long as something is done to it.
+    nodes: Mutex<BTreeMap<String, Arc<NodeLock>>>,
+}
+
+/// Whoever holds it decides about the node.
+pub(crate) type NodeLock = tokio::sync::Mutex<Option<Live>>;
+
+/// A node that runs.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) running: Running,
+    /// Answers its cgroup requests; ended with it.
+    pub(crate) cgroups: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        if let Some(task) = &self.cgroups {
+            task.abort();
+        }
+    }
+}
+
+/// What a [`Host`] is made of.
+pub(crate) struct Parts {
+    pub(crate) config: Config,
+    pub(crate) instance: Instance,
+    pub(crate) layout: Layout,
+    pub(crate) stage_program: Executable,
+    pub(crate) node_program: Executable,
+    pub(crate) socket_group: u32,
+}
+
+impl Host {
+    pub(crate) fn new(parts: Parts) -> Result<Host, HostError> {
+        Ok(Host {
+            config: parts.config,
+            instance: parts.instance,
+            layout: Arc::new(parts.layout),
+            stage_program: Arc::new(parts.stage_program),
+            node_program: Arc::new(parts.node_program),
+            socket_group: parts.socket_group,
+            gateway: Arc::new(Gateway::new()),
+            foreign: ids::foreign_ranges().map_err(HostError::call("read /etc/subuid and /etc/subgid"))?,
+            deadlines: Notify::new(),
+            sessions: Mutex::default(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Session>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn sessions(&self) -> Vec<Arc<Session>> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// A session that is not being removed.
+    pub(crate) fn session(&self, id: &str) -> Result<Arc<Session>, HostError> {
+        let found = self.lock().get(id).cloned();
+        found
+            .filter(|session| !session.record().ended)
+            .ok_or_else(|| HostError::NotFound(format!("session \"{id}\"")))
+    }
+
+    /// A session, even one that is being removed.
+    pub(crate) fn session_to_end(&self, id: &str) -> Option<Arc<Session>> {
+        self.lock().get(id).cloned()
+    }
+
+    /// Takes on a session from its file.
+    pub(crate) fn adopt(&self, record: Record) -> Arc<Session> {
+        let session = Arc::new(Session::new(record));
+        self.lock().insert(session.id.clone(), session.clone());
+        session
+    }
+
+    /// Takes on a new session, with an id range for each of its nodes. All
+    /// checks and the leases are one step, so that two requests can't both get
+    /// the last place.
+    pub(crate) fn admit(&self, mut record: Record) -> Result<Arc<Session>, HostError> {
+        let mut sessions = self.lock();
+        if sessions.len() >= self.config.sessions_max as usize {
+            return Err(HostError::Full(format!("all {} sessions of this host are taken", sessions.len())));
+        }
+        self.lease(&sessions, &mut record.session.nodes)?;
+        record.save(&self.instance.sessions_dir())?;
+        let session = Arc::new(Session::new(record));
+        sessions.insert(session.id.clone(), session.clone());
+        Ok(session)
+    }
+
+    /// Adds a node to a session, with an id range.
+    pub(crate) fn admit_node(
+        &self,
+        session: &Session,
+        make: impl FnOnce(&Record) -> Result<Node, HostError>,
+    ) -> Result<Node, HostError> {
+        let sessions = self.lock();
+        let mut node = make(&session.record())?;
+        self.lease(&sessions, std::slice::from_mut(&mut node))?;
+        session.update(self, |record| record.session.nodes.push(node.clone()))?;
+        Ok(node)
+    }
+
+    fn lease(&self, sessions: &BTreeMap<String, Arc<Session>>, nodes: &mut [Node]) -> Result<(), HostError> {
+        let mut taken = BTreeSet::new();
+        for session in sessions.values() {
+            taken.extend(session.record().session.nodes.iter().map(|node| node.base_id));
+        }
+        if taken.len() + nodes.len() > self.config.nodes_max as usize {
+            return Err(HostError::Full(format!(
+                "this host has room for {} nodes and has {}",
+                self.config.nodes_max,
+                taken.len()
+            )));
+        }
+        for node in nodes {
+            node.base_id = ids::next_base(&taken, &self.foreign)
+                .ok_or_else(|| HostError::Full("all id ranges of this host are taken".into()))?;
+            taken.insert(node.base_id);
+        }
+        Ok(())
+    }
+
+    /// Forgets a session.
+    pub(crate) fn forget(&self, id: &str) {
+        self.lock().remove(id);
+    }
+
+    /// What a start of this node needs to know.
+    pub(crate) fn plan(&self, session: &Session, name: &str) -> Result<Plan, HostError> {
+        let record = session.record();
+        let node = record.node(name).ok_or_else(|| no_node(name))?;
+        Ok(Plan {
+            instance: self.instance.clone(),
+            layout: self.layout.clone(),
+            stage_program: self.stage_program.clone(),
+            node_program: self.node_program.clone(),
+            socket_group: self.socket_group,
+            session: session.id.clone(),
+            name: name.to_string(),
+            address: node.address,
+            base: node.base_id,
+            cut: node.cut,
+            limits: record.session.limits,
+            features: record.session.features,
+            check_disk: false,
+        })
+    }
+
+    pub(crate) fn groups(&self, session: &str, name: &str) -> Groups {
+        Groups::of(self.layout.clone(), &self.instance, session, name)
+    }
+
+    /// No value over the host's own.
+    pub(crate) fn clamp(&self, asked: Limits) -> Limits {
+        let most = self.config.limits;
+        Limits {
+            memory_mb: asked.memory_mb.clamp(16, most.memory_mb),
+            disk_mb: asked.disk_mb.clamp(16, most.disk_mb),
+            inodes: asked.inodes.clamp(1024, most.inodes),
+            pids: asked.pids.clamp(16, most.pids),
+            cpu_milli: asked.cpu_milli.clamp(50, most.cpu_milli),
+        }
+    }
+}
+
+impl Session {
+    fn new(record: Record) -> Session {
+        Session {
+            id: record.session.id.clone(),
+            record: Mutex::new(record),
+            network: OnceCell::new(),
+            ending: tokio::sync::Mutex::default(),
+            nodes: Mutex::default(),
+        }
+    }
+
+    /// A copy of what is known about it.
+    pub(crate) fn record(&self) -> Record {
+        self.locked().clone()
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what is known, in the file first.
+    pub(crate) fn update(&self, host: &Host, change: impl FnOnce(&mut Record)) -> Result<(), HostError> {
+        let mut record = self.locked();
+        let mut changed = record.clone();
+        change(&mut changed);
+        changed.save(&host.instance.sessions_dir())?;
+        *record = changed;
+        Ok(())
+    }
+
+    /// Changes a node's state, and what goes with it.
+    pub(crate) fn set_state(
+        &self,
+        host: &Host,
+        name: &str,
+        state: NodeState,
+        error: Option<String>,
+    ) -> Result<(), HostError> {
+        self.update(host, |record| {
+            if state != NodeState::Running && state != NodeState::Foreign {
+                record.processes.remove(name);
+            }
+            if let Some(node) = record.node_mut(name) {
+                if state != NodeState::Running && state != NodeState::Foreign {
+                    node.pid = None;
+                }
+                node.state = state;
+                node.error = error;
+            }
+        })
+    }
+
+    /// The lock of a node.
+    pub(crate) fn node(&self, name: &str) -> Result<Arc<NodeLock>, HostError> {
+        if self.locked().node(name).is_none() {
+            return Err(no_node(name));
+        }
+        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(nodes.entry(name.to_string()).or_default().clone())
+    }
+
+    /// Forgets a node's lock.
+    pub(crate) fn forget_node(&self, name: &str) {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    pub(crate) fn network(&self) -> Result<&Network, HostError> {
+        self.network.get().ok_or_else(|| HostError::Conflict("the session's network is not there yet".into()))
+    }
+}
+
+pub(crate) fn no_node(name: &str) -> HostError {
+    HostError::NotFound(format!("node \"{name}\""))
+}
+
+/// Seconds since the epoch.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

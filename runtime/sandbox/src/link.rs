@@ -17,7 +17,7 @@ use rtnetlink::{
     LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
     packet_route::{
         link::{InfoData, InfoVeth, LinkAttribute},
-        neighbour::NeighbourFlags,
+        neighbour::{NeighbourFlags, NeighbourState},
     },
 };
 use thiserror::Error;
@@ -222,6 +222,8 @@ pub async fn pin_port(handle: &Handle, port: u32, mac: Mac) -> Result<(), LinkEr
         .neighbours()
         .add_bridge(port, &mac.0)
         .flags(NeighbourFlags::Controller)
+        // A permanent one would be the bridge's own address.
+        .state(NeighbourState::Noarp)
         .replace()
         .execute()
         .await

@@ -211,6 +211,7 @@ pub fn detached(kind: &CStr, options: &[(&str, &str)]) -> Result<OwnedFd, MountE
     let name = kind.to_string_lossy().into_owned();
     let step = |errno: rustix::io::Errno| failed("make a filesystem of type", &name, errno);
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).map_err(step)?;
+    rustix::mount::fsconfig_set_string(context.as_fd(), c"source", kind).map_err(step)?;
     for (key, value) in options {
         if value.is_empty() {
             rustix::mount::fsconfig_set_flag(context.as_fd(), *key).map_err(step)?;

@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn the_session_is_found_behind_any_name() {
-        assert_eq!(session_in(b"12 (a) R) 1 2 77 8 9"), Some(77));
+        assert_eq!(session_in(b"12 (a) R) S 1 2 77 8 9"), Some(77));
         assert_eq!(session_in(b"12 (bash) S 1 12 12 34816"), Some(12));
         assert_eq!(session_in(b"12 (ba"), None);
     }

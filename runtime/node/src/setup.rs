@@ -91,17 +91,17 @@ fn replace(path: &Path, content: &str) -> io::Result<()> {
 
 async fn network(address: Ipv4Addr) -> Result<(), link::LinkError> {
     let handle = link::connect()?;
-    let lo = link::index(&handle, "lo").await?;
-    link::up(&handle, lo).await?;
-    match link::index(&handle, "eth0").await {
-        Ok(eth0) => {
-            link::add_address(&handle, eth0, address.into(), 24).await?;
-            link::up(&handle, eth0).await
-        }
-        // A node that is cut from its network starts without.
-        Err(link::LinkError::Missing(_)) => Ok(()),
-        Err(error) => Err(error),
+    let links = link::list(&handle).await?;
+    let named = |name| links.iter().find(|(_, known)| known == name).map(|(index, _)| *index);
+    if let Some(lo) = named("lo") {
+        link::up(&handle, lo).await?;
     }
+    // A node that is cut from its network starts without.
+    if let Some(eth0) = named("eth0") {
+        link::add_address(&handle, eth0, address.into(), 24).await?;
+        link::up(&handle, eth0).await?;
+    }
+    Ok(())
 }
 
 /// The Docker API's socket in the node, listening; its group is `docker`.

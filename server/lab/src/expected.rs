@@ -339,7 +339,7 @@ mod tests {
         assert!(!holds("[SIZE]", "big"));
         assert!(holds("load [N], [N]", "load 0.04, 1,024"));
         assert!(holds("a[..]z", "az"));
-        assert!(holds("[..]", ""));
+        assert!(holds("a\n[..]\nb", "a\n\nb"));
     }
 
     #[test]

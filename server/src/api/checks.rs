@@ -101,15 +101,24 @@ async fn session_of_lab(app: &AppState, learner: &Learner, id: &str, lab: &str) 
 
 async fn run(session: &Session, script: &CheckScript) -> Result<Ran, AppError> {
     let node = find_node(session, &script.node)?;
-    let exec = Exec {
+    let output = Agent::connect(&node.agent).await?.run(exec_of(script), b"", OUTPUT_MAX).await?;
+    Ok(Ran { status: output.status, last_line: last_line(&output.stdout) })
+}
+
+/// How a setup or check script is run, by the page and by `lab test` alike.
+pub(crate) fn exec_of(script: &CheckScript) -> Exec {
+    Exec {
         argv: vec![script.shell.clone(), "-c".into(), script.text.clone()],
         merge: true,
         timeout_ms: Some(TIMEOUT_MS),
         ..Exec::default()
-    };
-    let output = Agent::connect(&node.agent).await?.run(exec, b"", OUTPUT_MAX).await?;
-    let text = String::from_utf8_lossy(&output.stdout);
+    }
+}
+
+/// The last line that says something, as one is shown to the learner.
+pub(crate) fn last_line(output: &[u8]) -> String {
+    let text = String::from_utf8_lossy(output);
     let last_line = text.lines().rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     let printable = |c: &char| !c.is_control();
-    Ok(Ran { status: output.status, last_line: last_line.chars().filter(printable).take(MESSAGE_MAX).collect() })
+    last_line.chars().filter(printable).take(MESSAGE_MAX).collect()
 }

@@ -213,9 +213,10 @@ fn report(report: &Report) {
 }
 
 fn close_other_descriptors() -> Result<(), ConfineError> {
-    // SAFETY: this process has not opened any descriptor above 2 itself yet,
-    // so nothing here owns one that this closes.
-    let result = unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
+    // SAFETY: the call takes numbers only, and this process has not opened any
+    // descriptor above 2 itself yet, so nothing here owns one that it closes.
+    // By its number, since musl's libc has no name for it.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
     nix::Error::result(result).map(drop).map_err(step("close descriptors"))
 }
 

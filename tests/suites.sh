@@ -96,7 +96,10 @@ docker_clients() {
     if [[ ! -x $old/usr/bin/docker ]]; then
         mkdir -p "$old"
         step "Fetching Debian's Docker client" bash -c '
-            cd "$1" && apt-get download -o APT::Sandbox::User=root docker.io && dpkg-deb --extract docker.io_*.deb . && rm docker.io_*.deb
+            cd "$1"
+            get() { apt-get download -o APT::Sandbox::User=root docker.io; }
+            get || { apt-get update && get; } || exit
+            dpkg-deb --extract docker.io_*.deb . && rm docker.io_*.deb
         ' - "$old"
     fi
     export DOCKER_CLI_20=$old/usr/bin/docker DOCKER_CLI=${DOCKER_CLI:-$old/usr/bin/docker}

@@ -1,7 +1,9 @@
 //! A step's pieces as HTML.
 
 use askama::Template;
-use drydock_lab::{Block, Callout, CalloutKind, Expected, ExpectedLine, File, NodeAction, NodeVerb, Part, Piece, Quiz, Step};
+use drydock_lab::{
+    Block, Callout, CalloutKind, Expected, ExpectedLine, File, NodeAction, NodeVerb, Part, Piece, Quiz, Step,
+};
 
 use crate::db::StepProgress;
 
@@ -253,7 +255,8 @@ fn node_action(action: &NodeAction) -> askama::Result<String> {
 fn command_html(block: &Block) -> String {
     let prompt = if block.script.inner { "" } else { r#"<span class="prompt" aria-hidden="true">$ </span>"# };
     if !block.script.keys.is_empty() {
-        let keys: Vec<String> = block.script.keys.iter().map(|key| format!("<kbd>{}</kbd>", escape(&key_label(key)))).collect();
+        let keys: Vec<String> =
+            block.script.keys.iter().map(|key| format!("<kbd>{}</kbd>", escape(&key_label(key)))).collect();
         return keys.join(" ");
     }
     let commands: Vec<String> = drydock_script::commands(&block.script.text)
@@ -338,6 +341,9 @@ mod tests {
     #[test]
     fn captured_names_are_marked_and_templates_are_left() {
         let html = named("docker ps --format '{{.Names}}' {{ID}}", &["ID".into()]);
-        assert_eq!(html, r#"docker ps --format '{{.Names}}' <span class="capture" data-name="ID">{{ID}}</span>"#);
+        assert_eq!(
+            html,
+            r#"docker ps --format '{{.Names}}' <span class="capture" data-name="ID">{{ID}}</span>"#
+        );
     }
 }

@@ -157,7 +157,8 @@ async fn page(
 
 /// Whether the title, the sentence below it or a tag has all the words.
 fn fits(lab: &Lab, words: &str) -> bool {
-    let text = format!("{} {} {}", lab.front.title, lab.front.summary, lab.front.tags.join(" ")).to_lowercase();
+    let text =
+        format!("{} {} {}", lab.front.title, lab.front.summary, lab.front.tags.join(" ")).to_lowercase();
     words.to_lowercase().split_whitespace().all(|word| text.contains(word))
 }
 
@@ -227,8 +228,11 @@ fn level_choices(chosen: &str, query: &str) -> Vec<LevelChoice> {
         (word, query) => format!("/?level={word}&q={query}"),
     };
     let all = LevelChoice { label: "All", href: href(""), chosen: chosen.is_empty() };
-    let levels =
-        LEVELS.iter().map(|(_, word, label)| LevelChoice { label, href: href(word), chosen: chosen == *word });
+    let levels = LEVELS.iter().map(|(_, word, label)| LevelChoice {
+        label,
+        href: href(word),
+        chosen: chosen == *word,
+    });
     std::iter::once(all).chain(levels).collect()
 }
 

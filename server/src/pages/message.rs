@@ -59,7 +59,14 @@ pub fn error_page(error: &AppError) -> Response {
 /// The page for an address that leads nowhere.
 pub async fn not_found(frame: Frame) -> Response {
     let text = "The address may have a typing error, or what was here is gone.".to_owned();
-    let page = Message { frame, title: "There is no such page".to_owned(), text, near: None, again: None, code: None };
+    let page = Message {
+        frame,
+        title: "There is no such page".to_owned(),
+        text,
+        near: None,
+        again: None,
+        code: None,
+    };
     answer(&page, &AppError::NotFound)
 }
 

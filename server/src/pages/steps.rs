@@ -88,9 +88,15 @@ pub(super) fn picture(done: &[bool], here: Option<usize>, width: usize) -> Strin
                 (false, true) => r#" class="here""#,
                 (false, false) => "",
             };
-            format!(r#"<rect{class} x="{}.5" y="0.5" width="{}" height="5" rx="1"/>"#, index * width, width - gap)
+            format!(
+                r#"<rect{class} x="{}.5" y="0.5" width="{}" height="5" rx="1"/>"#,
+                index * width,
+                width - gap
+            )
         })
         .collect();
     let all = done.len() * width;
-    format!(r#"<svg class="progress" width="{all}" height="6" viewBox="0 0 {all} 6" aria-hidden="true">{bars}</svg>"#)
+    format!(
+        r#"<svg class="progress" width="{all}" height="6" viewBox="0 0 {all} 6" aria-hidden="true">{bars}</svg>"#
+    )
 }

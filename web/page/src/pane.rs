@@ -48,6 +48,8 @@ pub(crate) struct Pane {
     banner: Element,
     pub(crate) foot: Element,
     view: RefCell<Option<Rc<TerminalView>>>,
+    /// The terminal is being made, and may call back already.
+    connecting: Cell<bool>,
     /// It was connected before, so that being lost is news.
     was_open: Cell<bool>,
     /// What was typed and not sent, in words.
@@ -83,6 +85,7 @@ impl Pane {
             banner,
             foot,
             view: RefCell::default(),
+            connecting: Cell::new(false),
             was_open: Cell::new(false),
             unsent: RefCell::default(),
             drawn: RefCell::default(),
@@ -163,8 +166,12 @@ impl Pane {
             return;
         };
         let theme = colours(theme::is_dark());
+        if self.connecting.replace(true) {
+            return;
+        }
         let view = TerminalView::new(&self.screen, &self.name(), &path, theme, self.callbacks());
         *self.view.borrow_mut() = Some(view);
+        self.connecting.set(false);
         self.was_open.set(false);
     }
 

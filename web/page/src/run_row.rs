@@ -32,7 +32,9 @@ impl RunBlock {
 
     /// What is typed.
     pub(crate) fn script(&self) -> Option<Block> {
-        serde_json::from_str(&dom::data(&self.element, "script")?).ok()
+        let block: Block = serde_json::from_str(&dom::data(&self.element, "script")?).ok()?;
+        // Where somebody reads along, they stop it themselves.
+        Some(Block { interrupt_ms: None, ..block })
     }
 
     /// The captured name that is missing, and the step that captures it.

@@ -16,6 +16,7 @@ use crate::{
     dom, live,
     pane::Pane,
     program, run_row,
+    session::Phase,
     words::{self, running_for},
 };
 
@@ -112,6 +113,9 @@ impl Runs {
 
     /// Queues a block for a terminal, and shows that terminal.
     pub(crate) fn run(&self, place: Place, block: &Block, node: &str, term: &str) {
+        if !matches!(app().session.phase(), Phase::Live | Phase::Starting { .. }) {
+            return app().tabs.complain("there is no node to run it on");
+        }
         let script = match Script::new(block, &self.names.borrow()) {
             Ok(script) => script,
             Err(error) => return app().tabs.complain(&error.to_string()),

@@ -128,9 +128,8 @@ impl SessionPart {
     }
 
     fn began(&'static self, session: Session) {
-        let new = self.id().as_deref() != Some(session.id.as_str());
         let id = session.id.clone();
-        if new {
+        if self.id().is_some_and(|old| old != id) {
             app().runs.forget_all();
             app().tabs.forget_all();
         }

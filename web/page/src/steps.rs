@@ -44,9 +44,6 @@ impl Steps {
                 self.go(&path, false);
             }
         });
-        for toggle in ["steps-toggle", "steps-toggle-bar"] {
-            self.connect_toggle(toggle);
-        }
         if let Some(nav) = dom::by_id("steps") {
             dom::on::<KeyboardEvent>(&nav, "keydown", |event| {
                 if event.key() == "Escape" {
@@ -62,17 +59,13 @@ impl Steps {
         self.shown();
     }
 
-    fn connect_toggle(&self, id: &str) {
-        on_click(id, || {
-            let open = dom::by_id("steps").is_some_and(|nav| nav.class_list().contains("open"));
-            open_list(!open);
-        });
-    }
-
     /// A plain click on a link to a step of this lab stays in this document.
     fn clicked(&'static self, event: &MouseEvent) {
-        let outside = dom::closest(event, "#steps, #steps-toggle-bar").is_none();
-        if outside {
+        if dom::closest(event, "#steps-toggle, #steps-toggle-bar").is_some() {
+            let open = dom::by_id("steps").is_some_and(|nav| nav.class_list().contains("open"));
+            return open_list(!open);
+        }
+        if dom::closest(event, "#steps").is_none() {
             open_list(false);
         }
         let Some(link) = dom::closest(event, "a[href]") else { return };
@@ -119,7 +112,6 @@ impl Steps {
 
     /// A step's text is there: its blocks come to life.
     fn shown(&self) {
-        self.connect_toggle("steps-toggle-bar");
         quiz::opened();
         app().checks.opened();
         run_row::draw_all();

@@ -85,6 +85,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// What people type to reach it: scheme, host and port, no path.
     pub url: String,
+    /// Certificate and key, when it speaks TLS itself.
+    pub tls: Option<TlsFiles>,
     /// Domain under which nodes' own pages are shown.
     pub preview_domain: Option<String>,
     /// Whether plain HTTP is served beyond this machine.
@@ -107,6 +109,15 @@ pub struct Settings {
     pub extend_minutes: u64,
     /// Minutes without typing after which a learner's session ends.
     pub idle_minutes: u64,
+}
+
+/// What TLS needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate chain, in PEM.
+    pub cert: PathBuf,
+    /// Its private key, in PEM.
+    pub key: PathBuf,
 }
 
 /// Where a value came from.
@@ -230,19 +241,25 @@ impl Config {
         let layer = &self.merged;
         let listen = layer.listen.expect("has a default");
         let insecure_http = layer.insecure_http.unwrap_or(false);
-        refuse_tls(layer)?;
+        let tls = tls(layer)?;
         let url = match &layer.url {
             Some(url) => origin_of(url)?,
-            None if listen.ip().is_loopback() => format!("http://localhost:{}", listen.port()),
+            None if listen.ip().is_loopback() => {
+                let scheme = if tls.is_some() { "https" } else { "http" };
+                format!("{scheme}://localhost:{}", listen.port())
+            }
             None => return Err(bad("url", format!("must say what people type to reach {listen}"))),
         };
-        if url.starts_with("http:") && !listen.ip().is_loopback() && !insecure_http {
+        if tls.is_some() && url.starts_with("http:") {
+            return Err(bad("url", format!("{url} is plain HTTP, and a certificate is given")));
+        }
+        if tls.is_none() && url.starts_with("http:") && !listen.ip().is_loopback() && !insecure_http {
             return Err(bad(
                 "listen",
                 format!(
                     "{listen} is reached from other machines, and plain HTTP lets everyone on the way read \
-                     and change what learners do; put a TLS proxy before it and set url to https://…, or \
-                     allow it with --insecure-http"
+                     and change what learners do; give it a certificate with --tls-cert and --tls-key, or put a \
+                     TLS proxy before it and set url to https://…, or allow it with --insecure-http"
                 ),
             ));
         }
@@ -253,6 +270,7 @@ impl Config {
         Ok(Settings {
             listen,
             url,
+            tls,
             preview_domain: layer.preview_domain.clone(),
             insecure_http,
             web_user: layer.web_user.clone().expect("has a default"),
@@ -279,13 +297,14 @@ fn at_least(key: &'static str, value: Option<u64>, least: u64) -> Result<u64, Co
     if value < least { Err(bad(key, format!("{value} is under {least}"))) } else { Ok(value) }
 }
 
-fn refuse_tls(layer: &Layer) -> Result<(), ConfigError> {
-    if layer.tls_cert.is_none() && layer.tls_key.is_none() {
-        return Ok(());
+/// Certificate and key: both or neither.
+fn tls(layer: &Layer) -> Result<Option<TlsFiles>, ConfigError> {
+    match (&layer.tls_cert, &layer.tls_key) {
+        (Some(cert), Some(key)) => Ok(Some(TlsFiles { cert: cert.clone(), key: key.clone() })),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(bad("tls_key", "is missing, and tls_cert is given")),
+        (None, Some(_)) => Err(bad("tls_cert", "is missing, and tls_key is given")),
     }
-    let reason = "this build does not speak TLS itself yet; put a TLS proxy before it, listen on a loopback \
-                  address, and set url to https://…";
-    Err(bad("tls_cert", reason))
 }
 
 /// The origin part of a URL that has nothing else.
@@ -337,8 +356,10 @@ fn read_file(path: &Path, named: bool) -> Result<Layer, ConfigError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => return Ok(Layer::default()),
         Err(source) => return Err(ConfigError::Read { path: path.into(), source }),
     };
-    toml::from_str(&text)
-        .map_err(|error| ConfigError::Parse { path: path.into(), message: error.to_string().trim_end().into() })
+    toml::from_str(&text).map_err(|error| ConfigError::Parse {
+        path: path.into(),
+        message: error.to_string().trim_end().into(),
+    })
 }
 
 fn object(layer: &Layer) -> Map<String, Value> {

@@ -80,7 +80,9 @@ impl fmt::Display for AppError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             AppError::NotFound => f.write_str("there is no such thing here"),
-            AppError::NoLearner => f.write_str("open a page of this server first: this browser has no cookie of it"),
+            AppError::NoLearner => {
+                f.write_str("open a page of this server first: this browser has no cookie of it")
+            }
             AppError::OtherSite => f.write_str("this request came from another site, so it was not done"),
             AppError::Bad(words) | AppError::Conflict(words) | AppError::Busy(words) => f.write_str(words),
             AppError::TooLarge(limit) => write!(f, "the request is over {limit} bytes"),
@@ -91,6 +93,8 @@ impl fmt::Display for AppError {
         }
     }
 }
+
+impl std::error::Error for AppError {}
 
 impl IntoResponse for AppError {
     fn into_response(self) -> Response {
@@ -113,12 +117,16 @@ impl From<HostError> for AppError {
             error if error.is_not_found() => AppError::NotFound,
             error if error.is_away() => {
                 tracing::warn!(%error, "host is away");
-                AppError::Busy("the part of the server that makes nodes does not answer; it is being restarted".into())
+                AppError::Busy(
+                    "the part of the server that makes nodes does not answer; it is being restarted".into(),
+                )
             }
             HostError::Refused { status, message } if status == StatusCode::CONFLICT => {
                 AppError::Conflict(message)
             }
-            HostError::Refused { status, message } if status == StatusCode::BAD_REQUEST => AppError::Bad(message),
+            HostError::Refused { status, message } if status == StatusCode::BAD_REQUEST => {
+                AppError::Bad(message)
+            }
             HostError::Refused { status, message } if status == StatusCode::SERVICE_UNAVAILABLE => {
                 AppError::Busy(message)
             }
@@ -137,7 +145,9 @@ impl From<AgentError> for AppError {
     fn from(error: AgentError) -> AppError {
         match error {
             AgentError::Refused(words) => AppError::Conflict(words),
-            AgentError::TooLong { limit } => AppError::Conflict(format!("the file is longer than {limit} bytes")),
+            AgentError::TooLong { limit } => {
+                AppError::Conflict(format!("the file is longer than {limit} bytes"))
+            }
             error => {
                 tracing::warn!(%error, "node does not answer");
                 AppError::Busy("the node does not answer".into())

@@ -35,7 +35,8 @@ impl Lender {
         let (mut line, mut copies) = (Vec::new(), Vec::new());
         let mut buffer = [0; 4096];
         while !line.ends_with(b"\n") {
-            let received = timeout(PATIENCE, fdpass::recv_stream(&stream, &mut buffer)).await.unwrap().unwrap();
+            let received =
+                timeout(PATIENCE, fdpass::recv_stream(&stream, &mut buffer)).await.unwrap().unwrap();
             line.extend_from_slice(&buffer[..received.len]);
             copies.extend(received.fds);
         }

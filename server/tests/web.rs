@@ -115,14 +115,20 @@ async fn no_get_changes_anything() {
         let answer = learner.get(&format!("/api/sessions/{id}/nodes/node1/{verb}")).await;
         assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
     }
-    assert_eq!(learner.get(&format!("/api/sessions/{id}/extend")).await.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(
+        learner.get(&format!("/api/sessions/{id}/extend")).await.status,
+        StatusCode::METHOD_NOT_ALLOWED
+    );
     assert_eq!(server.host.sessions()[0].id, id);
 }
 
 /// Paths of the API with everything filled in, and a body that fits.
 fn filled(path: &str, id: &str) -> String {
     let path = path.replace("{id}", id).replace("{node}", "node1").replace("{terminal}", "1?cols=80&rows=24");
-    path.replace("{verb}", "stop").replace("{lab}", "small").replace("{step}", "1").replace("files", "files?path=/x")
+    path.replace("{verb}", "stop")
+        .replace("{lab}", "small")
+        .replace("{step}", "1")
+        .replace("files", "files?path=/x")
 }
 
 fn body(path: &str) -> Value {
@@ -290,7 +296,9 @@ async fn bodies_are_bounded() {
 async fn what_is_not_there_is_not_found() {
     let server = TestServer::start().await;
     let learner = server.learner().await;
-    for path in ["/metrics", "/debug", "/api", "/api/nodes", "/assets/x/page.js", "/labs/none", "/labs/small/99"] {
+    for path in
+        ["/metrics", "/debug", "/api", "/api/nodes", "/assets/x/page.js", "/labs/none", "/labs/small/99"]
+    {
         assert_eq!(learner.get(path).await.status, StatusCode::NOT_FOUND, "{path}");
     }
     let no_host = hyper::Request::builder().uri("/").header(HOST, "").body(Full::default()).unwrap();

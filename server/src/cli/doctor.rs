@@ -25,8 +25,8 @@ struct View {
     what_to_do: String,
 }
 
-pub(super) fn run(_context: &Context, args: &DoctorArgs) -> Result<ExitCode> {
-    let features = drydock_host::doctor::features();
+pub(super) fn run(context: &Context, args: &DoctorArgs) -> Result<ExitCode> {
+    let features = drydock_host::doctor::features(&context.state_dir);
     let missing = features.iter().any(|feature| feature.needed && !feature.ok);
     if args.json {
         let views: Vec<_> = features.into_iter().map(View::from).collect();

@@ -23,7 +23,7 @@ use drydock_host::instance::Instance;
 
 use crate::{
     config::{Config, Layer},
-    host::HostClient,
+    host::{HostClient, HostError},
     labtest,
 };
 
@@ -32,7 +32,13 @@ use crate::{
 #[command(name = "drydock", version, max_term_width = 100)]
 struct Cli {
     /// Where the instance keeps its state; each directory is an instance of its own
-    #[arg(long, global = true, env = "DRYDOCK_STATE_DIR", value_name = "DIR", default_value = "/var/lib/drydock")]
+    #[arg(
+        long,
+        global = true,
+        env = "DRYDOCK_STATE_DIR",
+        value_name = "DIR",
+        default_value = "/var/lib/drydock"
+    )]
     state_dir: PathBuf,
     /// Settings file [default: drydock.toml in the state directory]
     #[arg(long, global = true, env = "DRYDOCK_CONFIG", value_name = "FILE")]
@@ -151,7 +157,7 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{} {error:#}", output::error_prefix());
+            eprintln!("{} {}", output::error_prefix(), in_words(&error));
             ExitCode::FAILURE
         }
     }
@@ -169,6 +175,18 @@ fn run(cli: Cli, matches: &ArgMatches) -> Result<ExitCode> {
         Command::Doctor(args) => doctor::run(&context, &args),
         Command::Config(command) => config::run(&context, command),
     }
+}
+
+/// An error with its causes, each said once: some messages name theirs already.
+fn in_words(error: &anyhow::Error) -> String {
+    let mut words = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !words.contains(&cause) {
+            words = format!("{words}: {cause}");
+        }
+    }
+    let away = error.chain().any(|cause| matches!(cause.downcast_ref(), Some(HostError::Away { .. })));
+    if away { words + "; start it with `drydock up`" } else { words }
 }
 
 /// Whoever reads our output has seen enough.

@@ -185,7 +185,7 @@ async fn create(context: &Context, args: &CreateArgs) -> Result<()> {
     }
     let session = context.host.create(&create).await?;
     if let Some(lab) = &lab {
-        crate::sessions::copy_files(lab, &session, None).await.map_err(|error| anyhow::anyhow!("{error}"))?;
+        crate::sessions::copy_files(lab, &session, None).await?;
     }
     print(context, &session, args.json)
 }

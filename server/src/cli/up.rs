@@ -10,7 +10,8 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use clap::{ArgMatches, parser::ValueSource};
 use tokio::{
-    process::{Child, Command},
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, ChildStdout, Command},
     time::{Instant, sleep, timeout},
 };
 
@@ -69,7 +70,8 @@ async fn supervise(
     let serve = async {
         host.until_answers(host_answers(context)).await?;
         let web = web.insert(Part::start("web", &parts)?);
-        web.until_answers(web_answers(settings)).await?;
+        let stdout = web.child.stdout.take();
+        web.until_answers(web_answers(stdout)).await?;
         println!("Drydock is at {}", settings.url);
         loop {
             tokio::select! {
@@ -176,7 +178,7 @@ fn spawn(name: &'static str, parts: &Parts) -> Result<Child> {
     command.arg(name).arg("--with-parent").envs(parts.flags.iter().cloned()).process_group(0);
     if name == "web" {
         let listener: OwnedFd = parts.listener.try_clone()?.into();
-        command.arg("--inherit-listener").stdin(Stdio::from(listener));
+        command.arg("--inherit-listener").stdin(Stdio::from(listener)).stdout(Stdio::piped());
     } else {
         command.stdin(Stdio::null());
     }
@@ -189,24 +191,12 @@ async fn host_answers(context: &Context) {
     }
 }
 
-async fn web_answers(settings: &Settings) {
-    while !healthy(settings).await.unwrap_or(false) {
-        sleep(Duration::from_millis(20)).await;
+/// Web says so on its stdout, once it serves.
+async fn web_answers(stdout: Option<ChildStdout>) {
+    let mut line = String::new();
+    let Some(stdout) = stdout else { return };
+    // At its end web has ended too, which is waited for beside this.
+    if !matches!(BufReader::new(stdout).read_line(&mut line).await, Ok(1..)) {
+        std::future::pending().await
     }
-}
-
-/// Asks web itself, whatever stands before it.
-async fn healthy(settings: &Settings) -> Result<bool> {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let mut address = settings.listen;
-    if address.ip().is_unspecified() {
-        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
-    }
-    let host = settings.url.split_once("://").map_or("localhost", |(_, host)| host);
-    let mut stream = tokio::net::TcpStream::connect(address).await?;
-    let request = format!("GET /healthz HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
-    timeout(Duration::from_secs(5), stream.take(4096).read_to_end(&mut answer)).await??;
-    Ok(answer.starts_with(b"HTTP/1.1 200 "))
 }

@@ -1,21 +1,23 @@
 //! `drydock web`
 
 use std::{
-    io,
+    io::{self, Write},
     net::{SocketAddr, TcpListener},
     os::fd::{AsFd, OwnedFd},
     process::ExitCode,
+    sync::Arc,
 };
 
 use anyhow::{Context as _, Result, bail};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio_rustls::rustls::ServerConfig;
 
 use super::{Context, privileges};
 use crate::{
     config::{Layer, Settings},
     gateway,
     state::AppState,
-    web::{router::router, serve::serve},
+    web::{router::router, serve::serve, tls},
 };
 
 /// The file in web's directory that says where the running server is.
@@ -37,22 +39,24 @@ pub(super) struct WebArgs {
 struct Prepared {
     settings: Settings,
     listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
 }
 
 pub(super) fn run(context: &Context, args: &WebArgs) -> Result<ExitCode> {
     super::log_to_stderr();
-    let Prepared { settings, listener } = prepare(context, args)?;
+    let Prepared { settings, listener, tls } = prepare(context, args)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let shutdown = super::stop_signal().await?;
         let gateway_socket = context.instance.gateway_socket.clone();
-        let app =
-            AppState::open(&context.web_dir(), context.host.clone(), settings, listener.local_addr()?)?;
+        let app = AppState::open(&context.web_dir(), context.host.clone(), settings, listener.local_addr()?)?;
         let sessions = app.sessions.clone();
+        // For whoever started us; nobody may be there to read it.
+        drop(writeln!(io::stdout(), "serving"));
         tokio::select! {
-            () = serve(listener, router(app), shutdown) => {}
+            () = serve(listener, tls, router(app), shutdown) => {}
             () = sessions.run() => {}
             () = gateway::run(gateway_socket, sessions.clone()) => {}
         }
@@ -72,6 +76,8 @@ fn prepare(context: &Context, args: &WebArgs) -> Result<Prepared> {
         );
     }
     let listener = if args.inherit_listener { from_stdin()? } else { bind(settings.listen)? };
+    // The key is root's to read.
+    let tls = settings.tls.as_ref().map(tls::load).transpose()?;
     raise_descriptor_limit()?;
     // Paths to the labs are relative from here on: their folder may lie where
     // only root can go, such as below /root.
@@ -92,7 +98,7 @@ fn prepare(context: &Context, args: &WebArgs) -> Result<Prepared> {
     let url_file = web_dir.join(URL_FILE);
     std::fs::write(&url_file, format!("{}\n", settings.url))
         .with_context(|| format!("cannot write {}", url_file.display()))?;
-    Ok(Prepared { settings: Settings { labs: ".".into(), ..settings }, listener })
+    Ok(Prepared { settings: Settings { labs: ".".into(), ..settings }, listener, tls })
 }
 
 /// Listens, or says in one line why that can't be.

@@ -5,3 +5,4 @@ pub mod headers;
 pub mod origin;
 pub mod router;
 pub mod serve;
+pub mod tls;

@@ -27,9 +27,10 @@ impl Origins {
     pub fn new(settings: &Settings, bound: SocketAddr) -> Origins {
         let mut allowed = vec![settings.url.clone()];
         if bound.ip().is_loopback() || bound.ip().is_unspecified() {
+            let (scheme, default_port) = if settings.tls.is_some() { ("https", 443) } else { ("http", 80) };
             for host in ["localhost", "127.0.0.1", "[::1]"] {
-                let port = if bound.port() == 80 { String::new() } else { format!(":{}", bound.port()) };
-                allowed.push(format!("http://{host}{port}"));
+                let port = if bound.port() == default_port { String::new() } else { format!(":{}", bound.port()) };
+                allowed.push(format!("{scheme}://{host}{port}"));
             }
         }
         Origins { allowed, url: settings.url.clone() }
@@ -55,9 +56,9 @@ impl Origins {
     /// Whether a browser that asks with this Host honours `Secure` cookies.
     pub fn is_secure(&self, headers: &HeaderMap) -> bool {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-        let name = host.rsplit_once(':').map_or(host, |(name, port)| {
-            if port.bytes().all(|b| b.is_ascii_digit()) { name } else { host }
-        });
+        let name = host
+            .rsplit_once(':')
+            .map_or(host, |(name, port)| if port.bytes().all(|b| b.is_ascii_digit()) { name } else { host });
         let loopback = matches!(name, "localhost" | "127.0.0.1" | "[::1]");
         loopback || (self.url.starts_with("https:") && self.url.ends_with(&format!("//{host}")))
     }

@@ -1,13 +1,17 @@
 //! Every route, and what all requests go through.
 
+use std::any::Any;
+
 use axum::{
     Router,
     extract::DefaultBodyLimit,
     middleware,
+    response::IntoResponse,
     routing::{MethodRouter, delete, get, post},
 };
 use tower_http::{
-    catch_panic::CatchPanicLayer, compression::CompressionLayer, limit::RequestBodyLimitLayer, trace::TraceLayer,
+    catch_panic::CatchPanicLayer, compression::CompressionLayer, limit::RequestBodyLimitLayer,
+    trace::TraceLayer,
 };
 
 use super::{cookies, headers, origin};
@@ -66,7 +70,8 @@ pub fn router(app: AppState) -> Router {
     }
     router
         .route("/api/{*rest}", axum::routing::any(|| async { AppError::NotFound }))
-        .merge(pages::router())
+        .layer(CatchPanicLayer::custom(|panic| caught(panic).into_response()))
+        .merge(pages::router().layer(CatchPanicLayer::custom(|panic| pages::error_page(&caught(panic)))))
         .route("/assets/{hash}/{*path}", get(assets::serve))
         .route("/healthz", get(|| async { "ok\n" }))
         .fallback(pages::not_found)
@@ -76,18 +81,17 @@ pub fn router(app: AppState) -> Router {
         .layer(RequestBodyLimitLayer::new(BODY_MAX))
         .layer(middleware::from_fn_with_state(app.clone(), cookies::know_learner))
         .layer(middleware::from_fn_with_state(app.clone(), origin::same_origin))
-        .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(app.clone(), headers::secure))
         .layer(TraceLayer::new_for_http())
         .with_state(app)
 }
 
 /// A panic in a handler ends that request only, and says nothing of itself.
-fn panicked(panic: Box<dyn std::any::Any + Send>) -> axum::response::Response {
+fn caught(panic: Box<dyn Any + Send>) -> AppError {
     let words = panic
         .downcast_ref::<String>()
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("a panic without words");
-    axum::response::IntoResponse::into_response(AppError::internal(words))
+    AppError::internal(words)
 }

@@ -9,9 +9,11 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
 };
+use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 
 /// Connections at once, WebSockets and event streams among them.
 const CONNECTIONS_MAX: usize = 4096;
@@ -25,8 +27,14 @@ const HEAD_MAX: usize = 32 * 1024;
 /// How long requests under way may take to end once the server stops.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Serves until `shutdown` resolves.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>) {
+/// Serves until `shutdown` resolves; over TLS if there is a configuration.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    router: Router,
+    shutdown: impl Future<Output = ()>,
+) {
+    let tls = tls.map(TlsAcceptor::from);
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let stopping = watch::Sender::new(());
     let mut shutdown = pin!(shutdown);
@@ -36,9 +44,16 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<
             accepted = accept(&listener, &slots) => accepted,
         };
         let Some((stream, slot)) = accepted else { continue };
-        let (router, stopping) = (router.clone(), stopping.subscribe());
+        let (router, stopping, tls) = (router.clone(), stopping.subscribe(), tls.clone());
         tokio::spawn(async move {
-            connection(stream, router, stopping).await;
+            match tls {
+                None => connection(stream, router, stopping).await,
+                Some(tls) => match tokio::time::timeout(HEAD_TIMEOUT, tls.accept(stream)).await {
+                    Ok(Ok(stream)) => connection(stream, router, stopping).await,
+                    Ok(Err(error)) => tracing::debug!(%error, "no TLS connection"),
+                    Err(_) => tracing::debug!("no TLS connection in time"),
+                },
+            }
             drop(slot);
         });
     }
@@ -51,7 +66,11 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<
 
 /// One connection: to its end, or until its current request is answered once
 /// the server stops.
-async fn connection(stream: TcpStream, router: Router, mut stopping: watch::Receiver<()>) {
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: Router,
+    mut stopping: watch::Receiver<()>,
+) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_MAX);
     let service = TowerToHyperService::new(router);
@@ -70,10 +89,7 @@ async fn connection(stream: TcpStream, router: Router, mut stopping: watch::Rece
 
 /// Waits for a free slot, then for a connection. Descriptors may run out: that
 /// passes, so it is waited for and not failed on.
-async fn accept(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
     let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
     match listener.accept().await {
         Ok((stream, _)) => {

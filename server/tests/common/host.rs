@@ -103,7 +103,8 @@ async fn verb(
     let mut sessions = host.sessions.lock().unwrap();
     let session = sessions.get_mut(&id).ok_or_else(not_found)?;
     let node = session.nodes.iter_mut().find(|found| found.name == node).ok_or_else(not_found)?;
-    node.state = if matches!(verb.as_str(), "stop" | "kill") { NodeState::Stopped } else { NodeState::Running };
+    node.state =
+        if matches!(verb.as_str(), "stop" | "kill") { NodeState::Stopped } else { NodeState::Running };
     Ok(Json(session.clone()))
 }
 

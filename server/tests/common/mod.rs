@@ -8,7 +8,9 @@ pub mod host;
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use drydock::{
-    config::Settings, host::HostClient, state::AppState,
+    config::Settings,
+    host::HostClient,
+    state::AppState,
     web::{router::router, serve::serve},
 };
 use drydock_protocol::host::Limits;
@@ -105,7 +107,7 @@ impl TestServer {
             let sessions = for_run.sessions.clone();
             let shutdown = async move { drop(stopped.await) };
             tokio::select! {
-                () = serve(listener, router(for_router), shutdown) => {}
+                () = serve(listener, None, router(for_router), shutdown) => {}
                 () = sessions.run() => {}
             }
         });
@@ -134,6 +136,7 @@ fn settings(address: SocketAddr, url: Option<&str>, labs: &Path) -> Settings {
     Settings {
         listen: address,
         url: url.map_or_else(|| format!("http://localhost:{}", address.port()), str::to_owned),
+        tls: None,
         preview_domain: None,
         insecure_http: url.is_some(),
         web_user: "nobody".into(),
@@ -174,7 +177,9 @@ impl Answer {
     /// `NAME=VALUE` of the learner's cookie.
     pub fn cookie(&self) -> Option<String> {
         let cookies = self.headers.get_all(SET_COOKIE).iter().filter_map(|value| value.to_str().ok());
-        cookies.filter(|value| value.contains("drydock=")).find_map(|value| Some(value.split(';').next()?.to_owned()))
+        cookies
+            .filter(|value| value.contains("drydock="))
+            .find_map(|value| Some(value.split(';').next()?.to_owned()))
     }
 }
 
@@ -190,7 +195,8 @@ impl Client {
     /// As a page of ours does it.
     pub async fn ask(&self, method: Method, path: &str, body: Value) -> Answer {
         let request = self.request(method, path).header(ORIGIN, self.origin());
-        let request = request.header("sec-fetch-site", "same-origin").header("content-type", "application/json");
+        let request =
+            request.header("sec-fetch-site", "same-origin").header("content-type", "application/json");
         self.send(request.body(Full::from(body.to_string())).unwrap()).await
     }
 
@@ -208,7 +214,8 @@ impl Client {
 
     pub async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
         let stream = TcpStream::connect(self.address).await.unwrap();
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
         let response = sender.send_request(request).await.unwrap();
         let (parts, body) = response.into_parts();

@@ -1,0 +1,104 @@
+//! `drydock-node container`: the single-threaded stages that become a
+//! container's process, a process in a container, or write a container's files
+//! as a tar.
+//!
+//! PID 1 starts them for the engine, in new namespaces where that is asked.
+//! They get stdio as 0 to 2, a control socket as 3, their [`config`] in a memfd
+//! as 4, and descriptors named there from 5 on.
+
+pub mod config;
+mod control;
+mod dev;
+mod entry;
+mod exec;
+mod export;
+mod process;
+mod rootfs;
+mod user;
+
+use std::{os::fd::OwnedFd, process::ExitCode};
+
+pub use control::{FromStage, GO};
+use thiserror::Error;
+
+/// Why a container's process could not be started.
+#[derive(Debug, Error)]
+pub enum StageError {
+    /// The program can't be run: Docker's words after `exec: `.
+    #[error("{0}")]
+    Exec(String),
+    /// The user or group is not known: Docker's own sentence.
+    #[error("{0}")]
+    User(String),
+    /// A step of making the container failed.
+    #[error("{what}: {source}")]
+    Step {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// What the engine sent is not to be understood.
+    #[error("{0}")]
+    Config(String),
+    /// A capability could not be changed.
+    #[error(transparent)]
+    Capability(#[from] drydock_sandbox::capabilities::CapabilityError),
+    /// The filter could not be installed.
+    #[error(transparent)]
+    Seccomp(#[from] drydock_sandbox::seccomp::SeccompError),
+    /// A mask could not be made.
+    #[error(transparent)]
+    Mask(#[from] drydock_sandbox::masks::MaskError),
+}
+
+/// Words before an I/O error, for `map_err`.
+fn step<E: Into<std::io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> StageError {
+    let what = what.into();
+    move |error| StageError::Step { what, source: error.into() }
+}
+
+/// Runs the stage named by the third argument: `run`, `exec` or `export`.
+pub fn stage() -> ExitCode {
+    let mode = std::env::args().nth(2).unwrap_or_default();
+    // SAFETY: prctl with numbers only. Nobody in the node may look into us
+    // while we hold the engine's descriptors.
+    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
+    let control = control::Control::inherited();
+    let result = config::read().and_then(|config| match (mode.as_str(), config) {
+        ("run", config::Stage::Run(config)) => entry::run(&config, &control),
+        ("exec", config::Stage::Exec(config)) => exec::run(&config, &control),
+        ("export", config::Stage::Export(config)) => export::run(&config),
+        _ => Err(StageError::Config(format!("no stage is called \"{mode}\""))),
+    });
+    match result {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            control.failed(&error);
+            ExitCode::from(error.exit_status())
+        }
+    }
+}
+
+impl StageError {
+    /// The exit status that Docker gives a container that failed so.
+    fn exit_status(&self) -> u8 {
+        match self {
+            StageError::Exec(text)
+                if text.ends_with("permission denied") || text.ends_with("is a directory") =>
+            {
+                126
+            }
+            StageError::Exec(_) => 127,
+            _ => 128,
+        }
+    }
+}
+
+/// Takes over a descriptor that this process was started with.
+fn inherited(number: i32) -> OwnedFd {
+    use std::os::fd::FromRawFd;
+    // SAFETY: the engine gave us this descriptor by its number, and each number
+    // is taken over once.
+    unsafe { OwnedFd::from_raw_fd(number) }
+}

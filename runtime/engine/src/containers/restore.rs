@@ -1,0 +1,146 @@
+//! After a restart of the engine: containers from disk, their processes from
+//! PID 1.
+
+use std::{collections::HashMap, fs, io, os::fd::OwnedFd, sync::Arc};
+
+use super::{
+    Container, Registry,
+    record::{Record, Status},
+    run,
+};
+use crate::{
+    engine::{Shared, below_root},
+    error::ApiError,
+    keeper::{Exit, Kept},
+    log::Stream,
+    state_file,
+};
+
+/// Reads all containers. One that can't be read is left alone and reported.
+pub(crate) fn load() -> io::Result<Registry> {
+    let registry = Registry::default();
+    let place = below_root(&["containers"]);
+    fs::create_dir_all(&place)?;
+    for entry in fs::read_dir(&place)? {
+        let path = entry?.path();
+        let read = state_file::read::<Record>(&path.join("container.json"));
+        let container = match read {
+            Ok(Some(record)) => Container::new(record),
+            // It was being made, or is half removed.
+            Ok(None) => {
+                super::remove_tree(&path)?;
+                continue;
+            }
+            Err(error) => Err(error),
+        };
+        match container {
+            Ok(container) => {
+                registry.locked().insert(container.id.clone(), Arc::new(container));
+            }
+            Err(error) => tracing::error!(%error, path = %path.display(), "a container could not be read"),
+        }
+    }
+    Ok(registry)
+}
+
+/// Takes up what PID 1 kept: running containers go on, ended ones are ended.
+pub(crate) async fn adopt(engine: &Shared, mut kept: Kept) -> Result<(), ApiError> {
+    for container in engine.containers.all() {
+        let key = container.key();
+        let process = kept.processes.remove(&key);
+        let parked = take_parked(&mut kept.parked, &key);
+        let record = container.record();
+        if let Some(number) = record.group {
+            engine.cgroups.reserve(number);
+        }
+        if let Some(endpoint) = &record.endpoint {
+            engine.networks.keep(&record.id, endpoint);
+        }
+        match process {
+            Some((pid, pidfd, None)) => go_on(engine, &container, pid, pidfd, parked)?,
+            Some((_, _, Some(exit))) => finish(engine, &container, exit, parked).await?,
+            None if record.state.status.is_up() => {
+                // The node itself was started anew.
+                let exit = Exit { status: 255, time_ms: now_ms() };
+                run::end(engine, &container, exit).await?;
+            }
+            None => {}
+        }
+    }
+    // Execs don't outlive the engine, and what nobody knows is of no use.
+    for (key, (_, _, exit)) in kept.processes {
+        if exit.is_some()
+            && let Err(error) = engine.keeper.forget(&key).await
+        {
+            tracing::warn!(%error, key, "PID 1 was not told that a process is done with");
+        }
+    }
+    Ok(())
+}
+
+fn now_ms() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
+}
+
+fn take_parked(parked: &mut HashMap<(String, String), OwnedFd>, key: &str) -> HashMap<String, OwnedFd> {
+    let names = ["stdin", "stdout", "stderr", "console"];
+    names
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), parked.remove(&(key.to_owned(), name.to_owned()))?)))
+        .collect()
+}
+
+fn outputs(
+    container: &Container,
+    parked: &mut HashMap<String, OwnedFd>,
+) -> Result<Vec<(Stream, OwnedFd)>, ApiError> {
+    let mut outputs: Vec<(Stream, OwnedFd)> =
+        Stream::BOTH.into_iter().filter_map(|stream| Some((stream, parked.remove(stream.name())?))).collect();
+    let mut live = container.live();
+    live.stdin = parked.remove("stdin").map(Arc::new);
+    if let Some(console) = parked.remove("console") {
+        let copy = console.try_clone().map_err(crate::error::failed("copying a descriptor failed"))?;
+        outputs.push((Stream::Stdout, copy));
+        live.console = Some(Arc::new(console));
+    }
+    Ok(outputs)
+}
+
+/// A container whose process runs.
+fn go_on(
+    engine: &Shared,
+    container: &Arc<Container>,
+    pid: i32,
+    pidfd: Option<OwnedFd>,
+    mut parked: HashMap<String, OwnedFd>,
+) -> Result<(), ApiError> {
+    let outputs = outputs(container, &mut parked)?;
+    container.live().pidfd = pidfd.map(Arc::new);
+    container.change(|record| {
+        // We died between its start and writing that down.
+        if !record.state.status.is_up() {
+            record.state.status = Status::Running;
+            record.state.started_at = crate::clock::now();
+        }
+        record.state.pid = pid;
+    })?;
+    container.life.send_modify(|life| life.up = true);
+    let exit = engine.keeper.exit_of(&container.key());
+    run::attend(engine.clone(), container.clone(), outputs, exit);
+    Ok(())
+}
+
+/// A container whose process ended while we were away.
+async fn finish(
+    engine: &Shared,
+    container: &Arc<Container>,
+    exit: Exit,
+    mut parked: HashMap<String, OwnedFd>,
+) -> Result<(), ApiError> {
+    let outputs = outputs(container, &mut parked)?;
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    run::attend(engine.clone(), container.clone(), outputs, receiver);
+    // The task that waits was just started.
+    let _ = sender.send(exit);
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! `GET /images/json`
+
+use std::collections::BTreeMap;
+
+use axum::{
+    Json,
+    extract::{Query, State},
+};
+use serde::{Deserialize, Serialize};
+
+use super::repository;
+use crate::{
+    clock,
+    engine::Shared,
+    error::ApiError,
+    filters::{Filters, glob},
+};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ListQuery {
+    filters: String,
+    /// In the place of a filter, from clients before 1.25.
+    filter: String,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Summary {
+    containers: i64,
+    created: i64,
+    id: String,
+    labels: Option<BTreeMap<String, String>>,
+    parent_id: &'static str,
+    repo_digests: Vec<String>,
+    repo_tags: Vec<String>,
+    shared_size: i64,
+    size: u64,
+    virtual_size: u64,
+}
+
+impl Summary {
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+}
+
+/// `GET /images/json`
+pub(crate) async fn list(
+    State(engine): State<Shared>,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Vec<Summary>>, ApiError> {
+    let filters = Filters::parse(&query.filters)?;
+    filters.only(&["before", "dangling", "label", "reference", "since", "until"])?;
+    let dangling = filters.flag("dangling")?;
+    let created_of = |key: &str| -> Result<Option<i64>, ApiError> {
+        let name = filters.values(key).next();
+        name.map(|name| Ok(created(&engine.images.find(name)?.image))).transpose()
+    };
+    let (before, since) = (created_of("before")?, created_of("since")?);
+    let held = engine.images.locked();
+    let mut list: Vec<Summary> = held
+        .images
+        .iter()
+        .filter(|(_, image)| {
+            let created = created(image);
+            before.is_none_or(|before| created < before)
+                && since.is_none_or(|since| created > since)
+                && filters.labels(&image.config.config.labels)
+                && dangling != Some(true)
+        })
+        .filter_map(|(id, image)| {
+            let mut names = held.names_of(id);
+            if filters.has("reference") || !query.filter.is_empty() {
+                let wanted: Vec<&str> = filters
+                    .values("reference")
+                    .chain(Some(query.filter.as_str()).filter(|one| !one.is_empty()))
+                    .collect();
+                names.retain(|name| wanted.iter().any(|pattern| fits(pattern, name)));
+                if names.is_empty() {
+                    return None;
+                }
+            }
+            let labels = image.config.config.labels.clone();
+            Some(Summary {
+                containers: -1,
+                created: created(image),
+                id: id.clone(),
+                labels: Some(labels).filter(|labels| !labels.is_empty()),
+                parent_id: "",
+                repo_digests: held.digests_of(image),
+                repo_tags: names,
+                shared_size: -1,
+                size: image.size,
+                virtual_size: image.size,
+            })
+        })
+        .collect();
+    list.sort_by(|one, other| other.created.cmp(&one.created));
+    Ok(Json(list))
+}
+
+pub(super) fn created(image: &drydock_image::store::Image) -> i64 {
+    image.config.created.as_deref().map_or(0, clock::seconds)
+}
+
+/// A pattern is for the whole name, or for all tags of a repository.
+fn fits(pattern: &str, name: &str) -> bool {
+    glob(pattern, name) || glob(pattern, repository(name))
+}

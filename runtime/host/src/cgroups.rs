@@ -29,8 +29,10 @@ const RETRY: Duration = Duration::from_millis(500);
 /// Answers the requests of one node until the task is ended with it.
 pub(crate) async fn serve(agent_socket: PathBuf, inner: Group) {
     loop {
-        if let Err(error) = connection(&agent_socket, &inner).await {
-            tracing::warn!("control group requests of {}: {error}", inner.path().display());
+        match connection(&agent_socket, &inner).await {
+            // The node ends, and with it this task.
+            Ok(()) | Err(AgentError::Closed) => {}
+            Err(error) => tracing::warn!("control group requests of {}: {error}", inner.path().display()),
         }
         tokio::time::sleep(RETRY).await;
     }
@@ -75,15 +77,19 @@ fn handle(inner: &Group, request: &Request) -> Result<(Outcome, Vec<OwnedFd>), S
 
 fn make(inner: &Group, group: &Group, limits: &Limits) -> Result<(Outcome, Vec<OwnedFd>), String> {
     let words = |error: CgroupError| error.to_string();
-    if inner.children().map_err(words)?.len() >= GROUPS_MAX {
+    let there = inner.children().map_err(words)?;
+    let is_new = !there.iter().any(|name| inner.child(name).path() == group.path());
+    if is_new && there.len() >= GROUPS_MAX {
         return Err(format!("a node may have {GROUPS_MAX} control groups"));
     }
-    let made = group.create().and_then(|()| group.limit(&clamp(limits))).and_then(|()| group.tasks());
+    // One that is there is opened again, and keeps the limits that aren't given.
+    let made = group.create().and_then(|()| group.tighten(&clamp(limits))).and_then(|()| group.tasks());
     match made {
         Ok(tasks) => {
             let (hierarchies, tasks) = tasks.into_iter().unzip();
             Ok((Outcome::Made { hierarchies }, tasks))
         }
+        Err(error) if !is_new => Err(error.to_string()),
         Err(error) => {
             let words = error.to_string();
             match group.remove() {

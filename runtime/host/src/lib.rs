@@ -41,8 +41,14 @@ use std::{
     sync::Arc,
 };
 
-use drydock_sandbox::{cgroup::layout::Layout, spawn::Executable};
-use nix::fcntl::{Flock, FlockArg};
+use drydock_sandbox::{
+    cgroup::{Group, layout::Layout},
+    spawn::Executable,
+};
+use nix::{
+    fcntl::{Flock, FlockArg},
+    sys::resource::{Resource, getrlimit, setrlimit},
+};
 use tokio::net::UnixListener;
 
 pub use config::Config;
@@ -56,6 +62,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     if let Some(words) = doctor::complaint(&doctor::features(&config.state_dir)) {
         return Err(HostError::Machine(words));
     }
+    raise_open_files()?;
     let instance = Instance::of(&config.state_dir);
     make_directories(&instance)?;
     let _taken = take(&instance)?;
@@ -86,7 +93,24 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     ];
     shutdown.await;
     tasks.iter().for_each(tokio::task::JoinHandle::abort);
-    Ok(())
+    tidy(&host)
+}
+
+/// Without sessions, nothing of the instance is left but its state directory.
+fn tidy(host: &Host) -> Result<(), HostError> {
+    if !host.sessions().is_empty() {
+        return Ok(());
+    }
+    sessions::remove_directory(&host.instance.run_dir)?;
+    let ours = Group::new(host.layout.clone(), host.instance.group());
+    Ok(ours.remove()?)
+}
+
+/// A node takes some ten descriptors; the usual limit would end at a hundred.
+fn raise_open_files() -> Result<(), HostError> {
+    let failed = |errno: nix::Error| HostError::call("raise the limit of open files")(errno.into());
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(failed)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(failed)
 }
 
 /// After a restart of host, web may hold what host could not open; once web has

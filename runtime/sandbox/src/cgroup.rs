@@ -157,19 +157,48 @@ impl Group {
 
     /// Sets its limits.
     pub fn limit(&self, limits: &Limits) -> Result<(), CgroupError> {
+        self.limit_memory(limits)?;
+        self.limit_pids(limits)?;
+        self.limit_cpu(limits)?;
+        limits.cpu_shares.map_or(Ok(()), |shares| self.set_shares(shares))
+    }
+
+    /// Sets those limits that are given, and leaves the others.
+    pub fn tighten(&self, limits: &Limits) -> Result<(), CgroupError> {
+        if limits.memory.is_some() || limits.memory_swap.is_some() {
+            self.limit_memory(limits)?;
+        }
+        if limits.pids.is_some() {
+            self.limit_pids(limits)?;
+        }
+        if limits.cpu_milli.is_some() {
+            self.limit_cpu(limits)?;
+        }
+        limits.cpu_shares.map_or(Ok(()), |shares| self.set_shares(shares))
+    }
+
+    fn limit_memory(&self, limits: &Limits) -> Result<(), CgroupError> {
         match self.with("memory") {
-            Some(group) => v1::memory::limit(&group, limits.memory, limits.memory_swap)?,
-            None => v2::memory::limit(&self.unified("memory")?, limits.memory, limits.memory_swap)?,
+            Some(group) => v1::memory::limit(&group, limits.memory, limits.memory_swap),
+            None => v2::memory::limit(&self.unified("memory")?, limits.memory, limits.memory_swap),
         }
+    }
+
+    fn limit_pids(&self, limits: &Limits) -> Result<(), CgroupError> {
         match self.with("pids") {
-            Some(group) => v1::pids::limit(&group, limits.pids)?,
-            None => v2::pids::limit(&self.unified("pids")?, limits.pids)?,
+            Some(group) => v1::pids::limit(&group, limits.pids),
+            None => v2::pids::limit(&self.unified("pids")?, limits.pids),
         }
+    }
+
+    fn limit_cpu(&self, limits: &Limits) -> Result<(), CgroupError> {
         match self.with("cpu") {
-            Some(group) => v1::cpu::limit(&group, limits.cpu_milli)?,
-            None => v2::cpu::limit(&self.unified("cpu")?, limits.cpu_milli)?,
+            Some(group) => v1::cpu::limit(&group, limits.cpu_milli),
+            None => v2::cpu::limit(&self.unified("cpu")?, limits.cpu_milli),
         }
-        let Some(shares) = limits.cpu_shares else { return Ok(()) };
+    }
+
+    fn set_shares(&self, shares: u64) -> Result<(), CgroupError> {
         match self.with("cpu") {
             Some(group) => v1::cpu::shares(&group, shares),
             None => v2::cpu::shares(&self.unified("cpu")?, shares),

@@ -1,5 +1,6 @@
-//! Host alone, for tests and for trying it out:
-//! `host STATE_DIR NODE_BINARY [WEB_USER]`. `drydock host` is the real thing.
+//! Host alone, for this crate's tests and for trying it out:
+//! `drydock-host STATE_DIR NODE_BINARY [WEB_USER]`. `drydock host` is the real
+//! thing, with settings.
 
 use std::path::PathBuf;
 
@@ -11,7 +12,7 @@ fn main() -> anyhow::Result<()> {
         stage::main();
     }
     let [state_dir, node_binary, rest @ ..] = args.as_slice() else {
-        anyhow::bail!("usage: host STATE_DIR NODE_BINARY [WEB_USER]");
+        anyhow::bail!("usage: drydock-host STATE_DIR NODE_BINARY [WEB_USER]");
     };
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let mut config = Config::new(PathBuf::from(state_dir), PathBuf::from(node_binary));

@@ -74,6 +74,23 @@ pub(crate) struct Keeper {
     spawned: Cell<u64>,
 }
 
+/// While it lives, an engine is served; when it is dropped (the engine's end
+/// may be heard of elsewhere first) there is none, unless a newer one is.
+struct Serving<'a> {
+    keeper: &'a Keeper,
+    engine: mpsc::Sender<Message>,
+}
+
+impl Drop for Serving<'_> {
+    fn drop(&mut self) {
+        let mut engine = self.keeper.engine.borrow_mut();
+        if engine.as_ref().is_some_and(|engine| engine.same_channel(&self.engine)) {
+            *engine = None;
+            self.keeper.up.set(false);
+        }
+    }
+}
+
 impl Keeper {
     pub(crate) fn new(
         executable: Rc<Executable>,
@@ -102,15 +119,14 @@ impl Keeper {
     /// Serves one engine until its socket closes or it misbehaves.
     pub(crate) async fn serve(self: &Rc<Keeper>, packets: Packets) -> Result<(), KeeperError> {
         let (engine, outgoing) = mpsc::channel(OUTGOING_MAX);
+        let _serving = Serving { keeper: self, engine: engine.clone() };
         *self.engine.borrow_mut() = Some(engine);
-        let result = tokio::select! {
+        self.up.set(false);
+        tokio::select! {
             result = self.receive(&packets) => result,
             result = send(&packets, outgoing) => result,
             () = self.tell_watched() => Ok(()),
-        };
-        self.up.set(false);
-        *self.engine.borrow_mut() = None;
-        result
+        }
     }
 
     async fn receive(self: &Rc<Keeper>, packets: &Packets) -> Result<(), KeeperError> {
@@ -132,7 +148,7 @@ impl Keeper {
             if self.up.get() && told != Some(watched) {
                 told = Some(watched);
                 // A full queue ends the engine in `tell`.
-                let _ = self.tell(ToEngine::Watched(watched), Vec::new());
+                let _ = self.tell(ToEngine::Watched { watched }, Vec::new());
             }
             // The sender is ours, so it can't be gone.
             let _ = watchers.changed().await;
@@ -184,7 +200,7 @@ impl Keeper {
             self.events.push(What::EngineStarted);
         }
         self.tell(ToEngine::Hello(Hello::OURS), Vec::new())?;
-        self.tell(ToEngine::Watched(*self.events.watchers().borrow() > 0), Vec::new())
+        self.tell(ToEngine::Watched { watched: *self.events.watchers().borrow() > 0 }, Vec::new())
     }
 
     fn spawn(

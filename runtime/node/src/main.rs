@@ -45,6 +45,11 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
+        Some("engine") => {
+            log::Log::install();
+            drydock_engine::run()
+        }
+        Some("container") => drydock_engine::container::stage(),
         Some("shell") => shell::main(),
         Some("unpack") => drydock_image::unpack::main(),
         Some(other) => {

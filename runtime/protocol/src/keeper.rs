@@ -129,5 +129,36 @@ pub enum ToEngine {
     Cgroup(crate::cgroup::Answer),
     /// Somebody watches the event stream (or nobody does any more): poll
     /// `/proc` only while it is true.
-    Watched(bool),
+    Watched {
+        /// Whether anybody does.
+        watched: bool,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_message_can_be_written_and_read() {
+        let asks = [
+            ToKeeper::Hello(crate::Hello::OURS),
+            ToKeeper::Event(crate::event::What::EngineStarted),
+            ToKeeper::List,
+            ToKeeper::Cgroup(crate::cgroup::Request { seq: 1, group: 2, action: crate::cgroup::Action::Freeze }),
+        ];
+        for ask in asks {
+            assert_eq!(serde_json::from_str::<ToKeeper>(&serde_json::to_string(&ask).unwrap()).unwrap(), ask);
+        }
+        let tells = [
+            ToEngine::Hello(crate::Hello::OURS),
+            ToEngine::Process { key: "a".into(), pid: 7, exited: Some((137, 5)) },
+            ToEngine::Cgroup(crate::cgroup::Answer { seq: 1, result: Err("no".into()) }),
+            ToEngine::Watched { watched: true },
+            ToEngine::Listed,
+        ];
+        for tell in tells {
+            assert_eq!(serde_json::from_str::<ToEngine>(&serde_json::to_string(&tell).unwrap()).unwrap(), tell);
+        }
+    }
 }

@@ -24,7 +24,7 @@ impl Engine {
         let engine = Engine(Packets::new(ours).unwrap());
         engine.ask(&ToKeeper::Hello(Hello::OURS), &[]).await;
         assert_eq!(engine.hear().await.0, ToEngine::Hello(Hello::OURS));
-        assert_eq!(engine.hear().await.0, ToEngine::Watched(false));
+        assert_eq!(engine.hear().await.0, ToEngine::Watched { watched: false });
         engine
     }
 
@@ -115,14 +115,14 @@ async fn an_engine_hears_of_exits_and_of_watchers_and_its_events_are_numbered() 
                 matches!(engine.hear().await.0, ToEngine::Exited { key, status: 137, .. } if key == "exec/b")
             );
             let mut watcher = keeper.events.watch(0);
-            assert_eq!(engine.hear().await.0, ToEngine::Watched(true));
+            assert_eq!(engine.hear().await.0, ToEngine::Watched { watched: true });
             let what = What::Image { name: "busybox".into(), action: "pull".into() };
             engine.ask(&ToKeeper::Event(what.clone()), &[]).await;
             watcher.next().await;
             let event: Event = serde_json::from_slice(&watcher.next().await).unwrap();
             assert_eq!((event.seq, event.what), (2, what));
             drop(watcher);
-            assert_eq!(engine.hear().await.0, ToEngine::Watched(false));
+            assert_eq!(engine.hear().await.0, ToEngine::Watched { watched: false });
         })
         .await;
 }

@@ -151,6 +151,7 @@ fn null() -> Result<OwnedFd, MaskError> {
 fn empty_directory() -> Result<OwnedFd, MaskError> {
     let what = "cannot make an empty";
     let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).map_err(refused(what, "tmpfs"))?;
+    fsconfig_set_string(context.as_fd(), "source", "tmpfs").map_err(refused(what, "tmpfs"))?;
     fsconfig_set_string(context.as_fd(), "size", "0").map_err(refused(what, "tmpfs"))?;
     fsconfig_set_string(context.as_fd(), "mode", "555").map_err(refused(what, "tmpfs"))?;
     fsconfig_create(context.as_fd()).map_err(refused(what, "tmpfs"))?;

@@ -16,6 +16,7 @@ use super::{
 pub(super) fn run(config: &Run, control: &Control) -> Result<u8, StageError> {
     enter_cgroups(FDS_FROM, config.cgroup_tasks)?;
     if config.own_network {
+        without_ipv6()?;
         let network =
             std::fs::File::open("/proc/self/ns/net").map_err(step("opening our network namespace"))?;
         control.tell(&FromStage::Network, &[network.as_fd()])?;
@@ -39,6 +40,15 @@ pub(super) fn run(config: &Run, control: &Control) -> Result<u8, StageError> {
         control.wait_for_go()?;
     }
     process::become_program(&config.process, console, true, control)
+}
+
+/// Links of our network namespace that are made from now on have no IPv6.
+fn without_ipv6() -> Result<(), StageError> {
+    // The node's own `/proc/sys` may be masked; its clean one is not.
+    let paths =
+        ["/.drydock/proc/sys", "/proc/sys"].map(|base| format!("{base}/net/ipv6/conf/default/disable_ipv6"));
+    let Some(path) = paths.iter().find(|path| std::path::Path::new(path).exists()) else { return Ok(()) };
+    std::fs::write(path, "1").map_err(step("switching IPv6 off"))
 }
 
 /// Moves this process into cgroups: v1 `tasks` files, numbered from `first`.

@@ -102,11 +102,14 @@ fn cgroups(config: &Run, root: BorrowedFd<'_>) -> Result<(), StageError> {
     mount_at(place.as_fd(), "tmpfs", flags, "mode=755,size=64k")?;
     let place = target(root, "sys/fs/cgroup", None)?;
     for controllers in hierarchies {
+        // A hierarchy without a controller is called by its name.
+        let options = controllers;
+        let controllers = controllers.strip_prefix("name=").unwrap_or(controllers);
         // Such a directory's name is the list; its parts are links to it.
         rustix::fs::mkdirat(&place, controllers.as_str(), Mode::from(0o755))
             .map_err(step("making a cgroup directory"))?;
         let here = target(root, &format!("sys/fs/cgroup/{controllers}"), None)?;
-        mount_at(here.as_fd(), "cgroup", readonly, controllers)?;
+        mount_at(here.as_fd(), "cgroup", readonly, options)?;
         for one in controllers.split(',').filter(|one| one != controllers) {
             rustix::fs::symlinkat(controllers.as_str(), &place, one)
                 .map_err(step("linking a cgroup directory"))?;

@@ -71,7 +71,7 @@ fn new_record(engine: &Engine, name: &str, body: CreateBody, image: &Local) -> R
     if config.entrypoint.as_ref().is_none_or(Vec::is_empty) && config.cmd.as_ref().is_none_or(Vec::is_empty) {
         return Err(ApiError::Invalid("no command specified".to_owned()));
     }
-    normalise(&mut host_config)?;
+    normalise(engine, &mut host_config)?;
     if config.hostname.is_empty() {
         config.hostname = match host_config.network_mode.as_str() {
             "host" => engine.spec.name.clone(),
@@ -148,7 +148,7 @@ fn merge_image(config: &mut super::config::Config, image: &Local) {
 }
 
 /// Fills in Docker's defaults and refuses what can't be.
-fn normalise(host: &mut HostConfig) -> Result<(), ApiError> {
+fn normalise(engine: &Engine, host: &mut HostConfig) -> Result<(), ApiError> {
     let refuse = |text: &str| Err(ApiError::Invalid(text.to_owned()));
     if host.publish_all_ports || host.port_bindings.values().flatten().any(|bindings| !bindings.is_empty()) {
         return Err(ApiError::NotImplemented(
@@ -202,7 +202,7 @@ fn normalise(host: &mut HostConfig) -> Result<(), ApiError> {
     if host.memory > 0 && host.memory_swap == 0 {
         host.memory_swap = host.memory.saturating_mul(2);
     }
-    let cpus = std::thread::available_parallelism().map_or(1, |count| count.get() as i64);
+    let cpus = crate::system::info::cpus(engine) as i64;
     if host.nano_cpus < 0 || host.nano_cpus > cpus * 1_000_000_000 {
         return Err(ApiError::Invalid(format!(
             "range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     clock,
     containers::record::Status,
-    engine::{ROOT, Shared, VERSION},
+    engine::{Engine, ROOT, Shared, VERSION},
 };
 
 /// The kernel's release.
@@ -22,12 +22,21 @@ fn operating_system() -> String {
     name.trim_matches('"').to_owned()
 }
 
+/// How many processors the node has: the machine's, as far as its limit goes.
+pub(crate) fn cpus(engine: &Engine) -> usize {
+    // SAFETY: sysconf takes a number and tells one. (What Rust's library tells
+    // is bound by our own cgroup, not by the containers'.)
+    let machine = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
+    let machine = usize::try_from(machine).unwrap_or(1);
+    let limit = usize::try_from(engine.spec.limits.cpu_milli.div_ceil(1000)).unwrap_or(usize::MAX);
+    machine.min(limit).max(1)
+}
+
 /// `GET /info`. The CLI reads it into fields, so their order is free.
 pub(crate) async fn info(State(engine): State<Shared>) -> Json<Value> {
     let containers = &engine.containers;
     let limits = &engine.spec.limits;
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    let cpus = cpus.min(usize::try_from(limits.cpu_milli.div_ceil(1000)).unwrap_or(usize::MAX)).max(1);
+    let cpus = cpus(&engine);
     let open = fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
     let cgroups = if engine.cgroups.is_v2() { "2" } else { "1" };
     Json(json!({

@@ -28,8 +28,9 @@ pub(crate) struct Blocks {
     captured: BTreeMap<String, usize>,
     /// Names that blocks use without a capture before.
     unknown: Vec<(String, usize)>,
-    /// The last block that was typed in this step.
-    last: Option<Typed>,
+    /// The last block that was typed in this step into each terminal, the
+    /// latest at the end.
+    last: Vec<Typed>,
 }
 
 #[derive(Default)]
@@ -57,7 +58,7 @@ impl Blocks {
             counts: Counts::default(),
             captured: BTreeMap::new(),
             unknown: Vec::new(),
-            last: None,
+            last: Vec::new(),
         }
     }
 
@@ -87,9 +88,9 @@ impl Blocks {
     }
 
     fn end_step(&mut self, report: &mut Report<'_>) {
-        if let Some(Typed { prompt: Some(_), line, .. }) = self.last.take() {
+        for typed in self.last.drain(..).filter(|typed| typed.prompt.is_some()) {
             report
-                .warning(Place::line(line), "this block leaves a program running at the step's end")
+                .warning(Place::line(typed.line), "this block leaves a program running at the step's end")
                 .help("end it with an `inner` block without `prompt=`");
         }
     }
@@ -141,7 +142,7 @@ impl Blocks {
 
     fn output(&self, info: &Info, text: &str, report: &mut Report<'_>) -> Option<Piece> {
         info.check("an output block", &[], &[], &[], report);
-        if self.last.is_none() {
+        if self.last.is_empty() {
             report
                 .error(info.place(), "there is no block before it in this step whose output this could be")
                 .help("put a `run` block above it");
@@ -306,12 +307,9 @@ impl Blocks {
         for capture in &script.captures {
             self.captured.entry(capture.name.clone()).or_insert(self.step);
         }
-        self.last = Some(Typed {
-            node: node.clone(),
-            term: term.clone(),
-            prompt: script.prompt.clone(),
-            line: info.line,
-        });
+        self.last.retain(|typed| (&typed.node, &typed.term) != (&node, &term));
+        let (prompt, line) = (script.prompt.clone(), info.line);
+        self.last.push(Typed { node: node.clone(), term: term.clone(), prompt, line });
         let expect_ms = self.duration(info, "expect", report);
         Some(Block {
             index: next(&mut self.counts.blocks),
@@ -325,29 +323,24 @@ impl Blocks {
         })
     }
 
-    /// Where an `inner` block goes, and the prompt it goes on at.
+    /// Where an `inner` block goes, and the prompt it goes on at: the terminal
+    /// it names, or the last one where a program was left running.
     fn inside(&self, info: &Info, report: &mut Report<'_>) -> (String, String, Option<String>) {
-        let first = || (self.nodes[0].clone(), "1".to_owned(), None);
-        let Some(last) = &self.last else {
-            report
-                .error(info.place(), "there is no block before it in this step that leaves a program running")
-                .help("put a `run` block with `prompt=` above it");
-            return first();
+        let (node, term) = (info.value("node"), info.value("term"));
+        let fits = |typed: &&Typed| {
+            node.is_none_or(|(node, _)| node == typed.node) && term.is_none_or(|(term, _)| term == typed.term)
         };
-        if last.prompt.is_none() {
-            report
-                .error(
-                    info.place(),
-                    format!("the block on line {} leaves nothing running to type into", last.line),
-                )
-                .help("give that block a `prompt=`, or make this one `run`");
+        let left_running = self.last.iter().rev().filter(fits).find(|typed| typed.prompt.is_some());
+        if let Some(typed) = left_running {
+            return (typed.node.clone(), typed.term.clone(), typed.prompt.clone());
         }
-        for (key, same) in [("node", &last.node), ("term", &last.term)] {
-            if let Some((value, place)) = info.value(key).filter(|(value, _)| value != same) {
-                report.error(place, format!("the block before it is on {key} {same}, not {value}"));
-            }
+        let error = report.error(info.place(), "no block before it in this step leaves a program running");
+        match self.last.iter().rev().find(fits) {
+            Some(typed) => error
+                .help(format!("give the block on line {} a `prompt=`, or make this one `run`", typed.line)),
+            None => error.help("put a `run` block with `prompt=` above it"),
         }
-        (last.node.clone(), last.term.clone(), last.prompt.clone())
+        (self.nodes[0].clone(), "1".to_owned(), None)
     }
 
     fn needs(&mut self, script: &Script, line: usize) -> Vec<Need> {

@@ -14,6 +14,8 @@ mod diagnostic;
 mod expected;
 mod front;
 mod guide;
+#[cfg(test)]
+mod hostile;
 mod html;
 mod info;
 mod lab;

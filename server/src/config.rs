@@ -368,3 +368,77 @@ fn object(layer: &Layer) -> Map<String, Value> {
         _ => unreachable!("a struct of plain values is a JSON object"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, Command, FromArgMatches};
+
+    use super::*;
+
+    /// Settings from this file and these flags.
+    fn load(file: &str, flags: &[&str]) -> Result<Config, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("drydock.toml");
+        std::fs::write(&path, file).unwrap();
+        let matches =
+            Layer::augment_args(Command::new("drydock")).get_matches_from([&["drydock"], flags].concat());
+        let layer = Layer::from_arg_matches(&matches).unwrap();
+        Config::load(dir.path(), &path, true, &layer, &matches)
+    }
+
+    fn settings(flags: &[&str]) -> Result<Settings, String> {
+        load("", flags).unwrap().settings().map_err(|error| error.to_string())
+    }
+
+    fn entry<'a>(config: &'a Config, key: &str) -> &'a Entry {
+        config.entries.iter().find(|entry| entry.key == key).unwrap()
+    }
+
+    #[test]
+    fn flags_are_over_the_file_and_the_file_over_defaults() {
+        let config = load("pids = 300\nmemory_mb = 300\n", &["--memory-mb", "400"]).unwrap();
+        assert_eq!(entry(&config, "memory_mb").source, Source::Flag);
+        assert_eq!(entry(&config, "pids").source, Source::File);
+        assert_eq!(entry(&config, "disk_mb").source, Source::Default);
+        let limits = config.settings().unwrap().limits;
+        assert_eq!((limits.memory_mb, limits.pids, limits.disk_mb), (400, 300, 2048));
+    }
+
+    #[test]
+    fn a_mistake_in_the_file_is_told_with_its_line() {
+        let error = load("pids = 300\nmemori_mb = 1\n", &[]).unwrap_err().to_string();
+        assert!(error.contains("line 2") && error.contains("drydock.toml"), "{error}");
+    }
+
+    #[test]
+    fn the_url_follows_from_the_address_on_this_machine_only() {
+        assert_eq!(settings(&["--listen", "127.0.0.1:9000"]).unwrap().url, "http://localhost:9000");
+        assert!(settings(&["--listen", "0.0.0.0:9000"]).unwrap_err().contains("url"));
+    }
+
+    #[test]
+    fn plain_http_beyond_this_machine_must_be_asked_for() {
+        let flags = ["--listen", "0.0.0.0:80", "--url", "http://labs.example"];
+        assert!(settings(&flags).unwrap_err().contains("--insecure-http"));
+        assert!(settings(&[&flags[..], &["--insecure-http"]].concat()).unwrap().insecure_http);
+        let behind_proxy = ["--listen", "0.0.0.0:80", "--url", "https://labs.example/"];
+        assert_eq!(settings(&behind_proxy).unwrap().url, "https://labs.example");
+    }
+
+    #[test]
+    fn a_url_is_an_origin() {
+        for url in
+            ["labs.example", "ftp://labs.example", "https://labs.example/path", "https://me@labs.example"]
+        {
+            assert!(settings(&["--url", url]).unwrap_err().starts_with("setting url"), "{url}");
+        }
+        let spelled_out = settings(&["--url", "https://Labs.Example:443"]).unwrap();
+        assert_eq!(spelled_out.url, "https://labs.example");
+    }
+
+    #[test]
+    fn a_certificate_needs_its_key() {
+        assert!(settings(&["--tls-cert", "x.pem"]).unwrap_err().contains("tls_key"));
+        assert!(settings(&["--tls-cert", "x.pem", "--tls-key", "y.pem"]).unwrap().tls.is_some());
+    }
+}

@@ -169,7 +169,8 @@ impl HostClient {
     ) -> Result<T, HostError> {
         let request = format!("{method} {path}");
         let bytes = self.send(method, &path, body).await?;
-        serde_json::from_slice(&bytes).map_err(|error| HostError::Answer { request, reason: error.to_string() })
+        serde_json::from_slice(&bytes)
+            .map_err(|error| HostError::Answer { request, reason: error.to_string() })
     }
 
     async fn send<B: Serialize>(

@@ -174,10 +174,25 @@ impl Sessions {
         Ok(session)
     }
 
-    /// By how many seconds Extend moves this session's end now.
+    /// By how many seconds Extend moves this session's end now; less than a
+    /// minute is not worth a button.
     pub fn extend_seconds(&self, session: &Session) -> u64 {
         let longest = self.shared.settings.session_minutes * 60;
-        (self.shared.settings.extend_minutes * 60).min(longest.saturating_sub(seconds_left(session)))
+        let by =
+            (self.shared.settings.extend_minutes * 60).min(longest.saturating_sub(seconds_left(session)));
+        if by < 60 { 0 } else { by }
+    }
+
+    /// Seconds until this session ends unless somebody does something in it.
+    pub fn idle_left(&self, session: &Session) -> u64 {
+        let longest = std::time::Duration::from_secs(self.shared.settings.idle_minutes * 60);
+        longest.saturating_sub(self.shared.activity.idle(&session.id)).as_secs()
+    }
+
+    /// Ends learners' sessions in which nobody did anything for too long; done
+    /// now and then by [`Sessions::run`].
+    pub async fn end_idle(&self) {
+        idle::end_idle(self).await;
     }
 
     /// Ends a session.
@@ -205,7 +220,13 @@ impl Sessions {
     }
 
     /// Does something to a node.
-    pub async fn verb(&self, learner: &Learner, id: &str, node: &str, verb: Verb) -> Result<Session, AppError> {
+    pub async fn verb(
+        &self,
+        learner: &Learner,
+        id: &str,
+        node: &str,
+        verb: Verb,
+    ) -> Result<Session, AppError> {
         self.get(learner, id).await?;
         let session = self.shared.host.verb(id, node, verb).await?;
         self.changed(id);
@@ -354,10 +375,11 @@ fn same(a: &[u8], b: &[u8]) -> bool {
 }
 
 /// A node of a session that runs.
-pub fn find_node<'a>(
-    session: &'a Session,
-    name: &str,
-) -> Result<&'a drydock_protocol::host::Node, AppError> {
+pub fn find_node<'a>(session: &'a Session, name: &str) -> Result<&'a drydock_protocol::host::Node, AppError> {
     let node = session.nodes.iter().find(|node| node.name == name).ok_or(AppError::NotFound)?;
-    if node.state == NodeState::Running { Ok(node) } else { Err(AppError::Conflict(format!("{name} is not running"))) }
+    if node.state == NodeState::Running {
+        Ok(node)
+    } else {
+        Err(AppError::Conflict(format!("{name} is not running")))
+    }
 }

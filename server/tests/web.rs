@@ -208,6 +208,34 @@ async fn a_session_can_be_extended_up_to_its_longest() {
 }
 
 #[tokio::test]
+async fn a_session_in_which_nobody_types_ends_and_says_why() {
+    let server = TestServer::start_with(|settings| settings.idle_minutes = 0).await;
+    let learner = server.learner().await;
+    let mut roster = server.app.sessions.watch();
+    learner.session().await;
+    roster.wait_for(|sessions| sessions.len() == 1).await.unwrap();
+    *server.host.idle_ms.lock().unwrap() = 3_600_000;
+    server.app.sessions.end_idle().await;
+    assert!(server.host.sessions().is_empty());
+    let (_, value) = learner.cookie.as_ref().unwrap().split_once('=').unwrap();
+    let ann = server.app.cookies.verify(value).unwrap();
+    let past = server.app.sessions.past(&ann, "small").await.unwrap().unwrap();
+    assert_eq!(past.reason, drydock::db::EndReason::Idle);
+}
+
+#[tokio::test]
+async fn a_session_in_which_somebody_types_goes_on() {
+    let server = TestServer::start_with(|settings| settings.idle_minutes = 1).await;
+    let learner = server.learner().await;
+    let mut roster = server.app.sessions.watch();
+    let session = learner.session().await;
+    assert!(session["idle_left"].as_u64().unwrap() > 50);
+    roster.wait_for(|sessions| sessions.len() == 1).await.unwrap();
+    server.app.sessions.end_idle().await;
+    assert_eq!(server.host.sessions().len(), 1);
+}
+
+#[tokio::test]
 async fn a_full_server_says_so() {
     let server = TestServer::start().await;
     let mut roster = server.app.sessions.watch();

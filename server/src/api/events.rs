@@ -29,6 +29,13 @@ use crate::{
 /// for room; PID 1 drops for a watcher who is too slow.
 const QUEUE: usize = 64;
 
+/// How often it is looked at whether a session is about to end for want of
+/// typing.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// The page is told when a session would end so soon, and when it no longer would.
+const WARN_SECONDS: u64 = 300;
+
 /// The query.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -75,6 +82,8 @@ async fn send_session(
 ) {
     let mut roster = app.sessions.watch();
     let mut last = first;
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    let mut warned = false;
     if events.send(session_event(&app, &last)).await.is_err() {
         return;
     }
@@ -82,6 +91,15 @@ async fn send_session(
         tokio::select! {
             () = events.closed() => return,
             changed = next_change(&mut roster) => if changed.is_none() { return },
+            _ = look.tick() => {
+                let warn = app.sessions.idle_left(&last) < WARN_SECONDS;
+                if std::mem::replace(&mut warned, warn) != warn
+                    && events.send(session_event(&app, &last)).await.is_err()
+                {
+                    return;
+                }
+                continue;
+            }
         }
         let now = roster.borrow().iter().find(|session| session.id == last.id).cloned();
         match now {

@@ -9,12 +9,7 @@ use axum::{
 use drydock_agent::Agent;
 use serde::Deserialize;
 
-use crate::{
-    error::AppError,
-    learner::Learner,
-    sessions::find_node,
-    state::AppState,
-};
+use crate::{error::AppError, learner::Learner, sessions::find_node, state::AppState};
 
 /// The longest file that goes through the page, in bytes.
 pub const FILE_MAX: usize = 1 << 20;
@@ -54,7 +49,8 @@ pub async fn get(
     check_path(&which.path)?;
     let bytes = Agent::connect(&node.agent).await?.get(&which.path, FILE_MAX as u64).await?;
     // Never shown by the browser as a page of ours, whatever it holds.
-    let headers = [(header::CONTENT_TYPE, "application/octet-stream"), (header::CONTENT_DISPOSITION, "attachment")];
+    let headers =
+        [(header::CONTENT_TYPE, "application/octet-stream"), (header::CONTENT_DISPOSITION, "attachment")];
     Ok((headers, bytes).into_response())
 }
 

@@ -24,6 +24,8 @@ pub struct SessionView {
     extend_by: u64,
     /// After how many minutes without typing it ends.
     idle_minutes: u64,
+    /// Seconds until it ends for that, if nobody does anything.
+    idle_left: u64,
     nodes: Vec<NodeView>,
     nodes_max: u32,
     limits: Limits,
@@ -51,6 +53,7 @@ impl SessionView {
             seconds_left: seconds_left(session),
             extend_by: app.sessions.extend_seconds(session),
             idle_minutes: app.settings.idle_minutes,
+            idle_left: app.sessions.idle_left(session),
             nodes: session.nodes.iter().map(NodeView::new).collect(),
             nodes_max: session.nodes_max,
             limits: session.limits,

@@ -94,7 +94,11 @@ impl Db {
                      ORDER BY created DESC LIMIT 1",
                 )?
                 .query_row((&learner, &lab), |row| {
-                    Ok((row.get::<_, String>(0)?, row.get::<_, Option<i64>>(1)?, row.get::<_, Option<String>>(2)?))
+                    Ok((
+                        row.get::<_, String>(0)?,
+                        row.get::<_, Option<i64>>(1)?,
+                        row.get::<_, Option<String>>(2)?,
+                    ))
                 })
                 .optional()?;
             Ok(last.and_then(|(id, ended, reason)| {
@@ -138,7 +142,8 @@ impl Db {
     pub async fn granted(&self, learner: &Learner, id: &str) -> Result<bool, DbError> {
         let (learner, id) = (learner.id.clone(), id.to_owned());
         self.transaction(move |t| {
-            t.prepare_cached("SELECT 1 FROM grants WHERE session = ?1 AND learner = ?2")?.exists((&id, &learner))
+            t.prepare_cached("SELECT 1 FROM grants WHERE session = ?1 AND learner = ?2")?
+                .exists((&id, &learner))
         })
         .await
     }

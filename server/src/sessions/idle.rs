@@ -8,6 +8,7 @@ use std::{
 
 use drydock_agent::Agent;
 use drydock_protocol::host::Session;
+use futures_util::StreamExt;
 
 use super::{OWNER_CLI, Sessions, running};
 use crate::db::EndReason;
@@ -18,33 +19,45 @@ const EVERY: Duration = Duration::from_secs(15);
 /// How long a node may take to say how long nobody typed.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// When web itself last saw somebody do something in a session.
+/// How many sessions are asked at once.
+const AT_ONCE: usize = 16;
+
+/// When somebody last did something in a session.
 #[derive(Default)]
 pub(super) struct Activity {
-    seen: Mutex<HashMap<String, Instant>>,
+    last: Mutex<HashMap<String, Instant>>,
 }
 
 impl Activity {
     pub(super) fn touch(&self, id: &str) {
-        self.lock().insert(id.into(), Instant::now());
+        self.saw(id, Duration::ZERO);
     }
 
     pub(super) fn forget(&self, id: &str) {
         self.lock().remove(id);
     }
 
-    /// How long nobody did anything, as far as web saw. A session that web has
-    /// not seen yet counts as seen now: web itself may have just started.
-    fn idle(&self, id: &str) -> Duration {
+    /// How long nobody did anything. A session that was not seen yet counts as
+    /// seen now: web itself may have just started.
+    pub(super) fn idle(&self, id: &str) -> Duration {
         self.lock().entry(id.into()).or_insert_with(Instant::now).elapsed()
     }
 
-    fn keep(&self, live: &BTreeSet<&str>) {
+    /// Somebody did something so long ago.
+    fn saw(&self, id: &str, ago: Duration) {
+        let Some(then) = Instant::now().checked_sub(ago) else { return };
+        let mut last = self.lock();
+        let known = last.entry(id.into()).or_insert(then);
+        *known = then.max(*known);
+    }
+
+    fn keep(&self, live: &[Session]) {
+        let live: BTreeSet<&str> = live.iter().map(|session| session.id.as_str()).collect();
         self.lock().retain(|id, _| live.contains(id.as_str()));
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Instant>> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -56,35 +69,42 @@ pub(super) async fn run(sessions: &Sessions) {
         return;
     }
     let mut known: Arc<Vec<Session>> = Arc::default();
+    let mut sweep = tokio::time::interval(EVERY);
     loop {
         let live = roster.borrow_and_update().clone();
         note_gone(sessions, &known, &live).await;
-        for session in live.iter().filter(|session| session.owner != OWNER_CLI) {
-            end_if_idle(sessions, session).await;
-        }
-        let ids: BTreeSet<&str> = live.iter().map(|session| session.id.as_str()).collect();
-        sessions.shared.activity.keep(&ids);
+        sessions.shared.activity.keep(&live);
         known = live;
-        tokio::time::sleep(EVERY).await;
+        tokio::select! {
+            _ = sweep.tick() => end_idle(sessions).await,
+            changed = roster.changed() => if changed.is_err() { return },
+        }
     }
 }
 
+/// Ends learners' sessions in which nobody did anything for too long.
+pub(super) async fn end_idle(sessions: &Sessions) {
+    let live = sessions.shared.roster.now();
+    let learners = live.iter().filter(|session| session.owner != OWNER_CLI);
+    futures_util::stream::iter(learners)
+        .for_each_concurrent(AT_ONCE, |session| end_if_idle(sessions, session))
+        .await;
+}
+
 async fn end_if_idle(sessions: &Sessions, session: &Session) {
-    let longest = Duration::from_secs(sessions.shared.settings.idle_minutes * 60);
-    let mut idle = sessions.shared.activity.idle(&session.id);
+    let activity = &sessions.shared.activity;
     for node in running(session) {
-        if idle < longest {
-            return;
-        }
-        let status = tokio::time::timeout(PATIENCE, async { Agent::connect(&node.agent).await?.status().await });
+        let status =
+            tokio::time::timeout(PATIENCE, async { Agent::connect(&node.agent).await?.status().await });
         match status.await {
-            Ok(Ok(status)) => idle = idle.min(Duration::from_millis(status.idle_ms)),
+            Ok(Ok(status)) => activity.saw(&session.id, Duration::from_millis(status.idle_ms)),
             // A node that does not answer has nobody who types in it.
             Ok(Err(error)) => tracing::debug!(session = session.id, node = node.name, %error, "no status"),
             Err(_) => tracing::debug!(session = session.id, node = node.name, "no status in time"),
         }
     }
-    if idle < longest {
+    let idle = activity.idle(&session.id);
+    if idle < Duration::from_secs(sessions.shared.settings.idle_minutes * 60) {
         return;
     }
     tracing::info!(session = session.id, idle_seconds = idle.as_secs(), "session ends: nobody typed");

@@ -29,7 +29,8 @@ impl Origins {
         if bound.ip().is_loopback() || bound.ip().is_unspecified() {
             let (scheme, default_port) = if settings.tls.is_some() { ("https", 443) } else { ("http", 80) };
             for host in ["localhost", "127.0.0.1", "[::1]"] {
-                let port = if bound.port() == default_port { String::new() } else { format!(":{}", bound.port()) };
+                let port =
+                    if bound.port() == default_port { String::new() } else { format!(":{}", bound.port()) };
                 allowed.push(format!("{scheme}://{host}{port}"));
             }
         }

@@ -66,26 +66,37 @@ pub struct TestServer {
 
 impl TestServer {
     pub async fn start() -> TestServer {
+        TestServer::start_with(|_| {}).await
+    }
+
+    /// A server with other settings.
+    pub async fn start_with(change: impl FnOnce(&mut Settings)) -> TestServer {
         let dir = Arc::new(tempfile::tempdir().unwrap());
         let host = StubHost::start(dir.path());
-        TestServer::over(dir, host, None).await
+        TestServer::over(dir, host, change).await
     }
 
     /// A server that people reach by another URL, over plain HTTP.
     pub async fn start_at(url: &str) -> TestServer {
-        let dir = Arc::new(tempfile::tempdir().unwrap());
-        let host = StubHost::start(dir.path());
-        TestServer::over(dir, host, Some(url)).await
+        TestServer::start_with(|settings| {
+            settings.url = url.into();
+            settings.insecure_http = true;
+        })
+        .await
     }
 
     /// Stops, then starts again on the same state.
     pub async fn restart(mut self) -> TestServer {
         self.stop.take().unwrap().send(()).unwrap();
         self.serving.take().unwrap().await.unwrap();
-        TestServer::over(self.dir.clone(), self.host.clone(), None).await
+        TestServer::over(self.dir.clone(), self.host.clone(), |_| {}).await
     }
 
-    async fn over(dir: Arc<tempfile::TempDir>, host: Arc<StubHost>, url: Option<&str>) -> TestServer {
+    async fn over(
+        dir: Arc<tempfile::TempDir>,
+        host: Arc<StubHost>,
+        change: impl FnOnce(&mut Settings),
+    ) -> TestServer {
         let lab = dir.path().join("labs/small");
         std::fs::create_dir_all(&lab).unwrap();
         let marker = dir.path().join("marker");
@@ -94,13 +105,10 @@ impl TestServer {
         std::fs::create_dir_all(&web_dir).unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let app = AppState::open(
-            &web_dir,
-            HostClient::new(&dir.path().join("host.sock")),
-            settings(address, url, &dir.path().join("labs")),
-            address,
-        )
-        .unwrap();
+        let mut settings = settings(address, &dir.path().join("labs"));
+        change(&mut settings);
+        let client = HostClient::new(&dir.path().join("host.sock"));
+        let app = AppState::open(&web_dir, client, settings, address).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let (for_run, for_router) = (app.clone(), app.clone());
         let serving = tokio::spawn(async move {
@@ -132,13 +140,13 @@ impl TestServer {
     }
 }
 
-fn settings(address: SocketAddr, url: Option<&str>, labs: &Path) -> Settings {
+fn settings(address: SocketAddr, labs: &Path) -> Settings {
     Settings {
         listen: address,
-        url: url.map_or_else(|| format!("http://localhost:{}", address.port()), str::to_owned),
+        url: format!("http://localhost:{}", address.port()),
         tls: None,
         preview_domain: None,
-        insecure_http: url.is_some(),
+        insecure_http: false,
         web_user: "nobody".into(),
         labs: labs.into(),
         node_binary: "/nonexistent".into(),

@@ -24,6 +24,11 @@ impl Row {
         Row { cells: vec![Cell::blank(pen); cols], combining: Vec::new(), wrapped: false, dirty: true }
     }
 
+    /// An empty row that goes on from the one above it.
+    pub(crate) fn wrapping() -> Row {
+        Row { wrapped: true, ..Row::default() }
+    }
+
     /// Makes the row as [`Row::new`] would, in the memory that it has.
     pub(crate) fn clear(&mut self, cols: usize, pen: Pen) {
         self.cells.clear();

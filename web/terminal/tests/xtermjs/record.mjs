@@ -1,0 +1,109 @@
+// Makes the recordings: types into real programs and keeps what they print.
+//
+//   node record.mjs [NAME…] [-- COMMAND…]
+//
+// COMMAND runs a command line on a terminal of its own, such as
+// `drydock session exec ID node1 --`; without one the programs run here, on a
+// terminal that util-linux's `script` makes.
+
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const here = dirname(fileURLToPath(import.meta.url));
+const COLS = 80;
+const ROWS = 24;
+/** Silence after which a program is taken to wait for the next key. */
+const QUIET_MS = 350;
+
+const rc = readFileSync(join(here, '../../../../runtime/node/files/etc/drydock/bashrc'), 'utf8');
+
+/** Each is what is typed, one string after the other, into a shell in a terminal of 80 by 24. */
+const sessions = {
+  bash: [
+    'ls --color=always -l /usr /etc | head -40\r',
+    'echo "a line that is longer than the terminal is wide, so that the shell has to wrap it into the next row \x01# \x05 and edit it"',
+    '\x1b[D\x1b[D\x1b[D\x1bb\x1bbXYZ\x17\x15\r',
+    'ls /usr/sha\t\tre/d\t\t', '\x03',
+    'printf "%s\\n" wide 漢字かな combine e\\u0301o\\u0308 emoji 😀 lines ┌─┐\r',
+    'printf "\\e[1;31mred\\e[0m \\e[38;5;208morange\\e[0m \\e[48;2;10;90;200mblue\\e[0m \\e[3;4;9mall\\e[0m\\n"\r',
+    '\x12usr', '\x12', '\x07',
+    'for i in $(seq 30); do echo "line $i"; done\r',
+    'printf "%200s\\n" | tr " " x\r',
+    'false\r', 'clear\r', 'cat << END\rone\rEND\r',
+    'printf "a\\tb\\tc\\rZ\\n"; printf "\\e[5;10Hthere\\e[K\\e[2;1H\\e[2Lin\\e[10;20r\\e[20;1H\\n\\n\\nend\\e[r\\e[22;1H"\r',
+  ],
+  vim: [
+    'vim -u NONE -N notes.txt\r', ':set number ruler showcmd hlsearch nocompatible\r', ':syntax on\r', ':set ft=sh\r',
+    'iif true; then\r\techo "hello, world"  # says it\rfi\r漢字 and é\r\x1b', 'yy20p', 'gg', '/hello\r', 'dd', 'u',
+    'ggVjjj>', ':vsplit\r', ':split\r', '\x17w', 'GA at the end\x1b', '\x02', '\x06', ':help\r', ':q\r',
+    ':%s/e/E/g\r', ':set list nowrap\r', '\x16jjlld', ':qa!\r',
+  ],
+  top: ['top -d 1\r', '', '', '1', 't', 'm', 'V', '\x1b[B\x1b[B', 'q'],
+  less: [
+    'less numbers.txt\r', ' ', ' ', '/77\r', 'n', 'G', 'g', '-N\r', '\x1b[B\x1b[B\x1b[B', '\x1b[C', 'h', 'q', 'q',
+    'ls --color=always -l /etc | less -R\r', ' ', 'b', 'q',
+  ],
+  nano: [
+    'nano letter.txt\r', 'Dear reader,\r\rthis is a line with 漢字 in it.\rAnd one more.\r', '\x1b[A\x1b[A\x0b', '\x15\x15',
+    '\x17line\r', '\x07', '\x18', '\x14', '\x03', '\x1b3', '\x18n', 'true\r',
+  ],
+  man: ['man ls\r', ' ', ' ', '/sort\r', 'n', 'b', 'q', 'man -k printf\r'],
+  tmux: [
+    'tmux -L recording -f /dev/null new-session -s demo\r', 'ls --color /etc | head -30\r', '\x02%', 'echo right\r', '\x02"', 'top -d 1\r', '',
+    '\x02\x1b[A', 'seq 100\r', '\x02[', '\x1b[5~', 'q', '\x02c', 'vim -u NONE\r', 'ihello\x1b', ':q!\r', '\x020', '\x02z',
+    '\x02:', 'kill-server\r', 'echo over\r',
+  ],
+};
+
+/** What lies in the directory where the shell starts. */
+const files = {
+  '.bashrc-for-recording': `HISTFILE=\n${rc}`,
+  'numbers.txt': Array.from({ length: 200 }, (_, i) => `${i + 1}: ${'all work and no play '.repeat(1 + (i % 7))}`).join('\n') + '\n',
+};
+
+async function record(name, prefix) {
+  const home = mkdtempSync(join(tmpdir(), 'recording-'));
+  for (const [file, text] of Object.entries(files)) writeFileSync(join(home, file), text);
+  const shell = `stty cols ${COLS} rows ${ROWS}; exec env -i TERM=xterm-256color LANG=C.UTF-8 PATH="$PATH" HOME="$PWD" MANPAGER=less bash --rcfile .bashrc-for-recording -i`;
+  const command = prefix.length ? [...prefix, 'sh', '-c', shell] : ['script', '-qfec', shell, '/dev/null'];
+  const child = spawn(command[0], command.slice(1), { cwd: home, stdio: ['pipe', 'pipe', 'inherit'] });
+  const chunks = [];
+  let last = Date.now();
+  child.stdout.on('data', (chunk) => {
+    chunks.push(chunk);
+    last = Date.now();
+  });
+  const ended = new Promise((resolve) => child.on('exit', resolve));
+  // A program waits for a key when it has been quiet for a while; one that
+  // never is, like top, gets its key after a second and a half.
+  const quiet = async () => {
+    const start = Date.now();
+    do await new Promise((resolve) => setTimeout(resolve, 50));
+    while (Date.now() - last < QUIET_MS && Date.now() - start < 1500);
+  };
+  await quiet();
+  for (const keys of sessions[name]) {
+    child.stdin.write(keys);
+    if (keys === '') await new Promise((resolve) => setTimeout(resolve, 1100));
+    await quiet();
+  }
+  child.stdin.write('\x03\x15exit\r');
+  await quiet();
+  // script doesn't notice by itself that the shell has ended.
+  child.stdin.end();
+  await ended;
+  rmSync(home, { recursive: true });
+  return Buffer.concat(chunks);
+}
+
+const args = process.argv.slice(2);
+const cut = args.indexOf('--');
+const names = (cut < 0 ? args : args.slice(0, cut)).filter(Boolean);
+for (const name of names.length ? names : Object.keys(sessions)) {
+  const bytes = await record(name, cut < 0 ? [] : args.slice(cut + 1));
+  writeFileSync(join(here, `${name}.bytes`), bytes);
+  console.log(`${name}: ${bytes.length} bytes`);
+}

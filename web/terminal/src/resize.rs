@@ -208,3 +208,61 @@ impl Moves {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{MarkKind, Terminal};
+
+    fn lines(terminal: &Terminal) -> Vec<String> {
+        let scrollback = (0..terminal.scrollback_len()).filter_map(|index| terminal.scrollback_row(index));
+        scrollback.map(|row| row.text()).chain(terminal.text()).collect()
+    }
+
+    #[test]
+    fn lines_wrap_anew_and_back() {
+        let mut terminal = Terminal::new(10, 4, 100);
+        terminal.feed("abcdefghijklmnop\r\n漢字漢字漢字\r\nshort\r\n$ ".as_bytes());
+        let before = lines(&terminal);
+        terminal.resize(7, 4);
+        assert_eq!(lines(&terminal), ["abcdefg", "hijklmn", "op", "漢字漢", "字漢字", "short", "$"]);
+        terminal.resize(20, 4);
+        assert_eq!(lines(&terminal), ["abcdefghijklmnop", "漢字漢字漢字", "short", "$"]);
+        terminal.resize(10, 4);
+        assert_eq!(lines(&terminal), before);
+    }
+
+    #[test]
+    fn marks_move_with_their_text() {
+        let mut terminal = Terminal::new(10, 4, 100);
+        terminal.feed(b"0123456789abcde\x1b]133;C\x07fgh\r\nend\r\n");
+        let mark = *terminal.marks().next().expect("a mark");
+        assert_eq!((mark.kind, mark.at.line, mark.at.col), (MarkKind::OutputStart, 1, 5));
+        terminal.resize(6, 4);
+        let moved = *terminal.mark(mark.id).expect("the mark is kept");
+        assert_eq!((moved.at.line, moved.at.col), (2, 3));
+        assert_eq!(terminal.output_text(moved.at, terminal.position()), "fgh\nend\n");
+        terminal.resize(40, 4);
+        let moved = *terminal.mark(mark.id).expect("the mark is kept");
+        assert_eq!((moved.at.line, moved.at.col), (0, 15));
+    }
+
+    #[test]
+    fn the_cursors_line_is_left_to_its_program() {
+        let mut terminal = Terminal::new(10, 3, 100);
+        terminal.feed(b"one\r\n$ a long command");
+        terminal.resize(6, 3);
+        assert_eq!(terminal.text().last().map(String::as_str), Some("ommand"));
+        assert_eq!(terminal.cursor().x, 5);
+    }
+
+    #[test]
+    fn rows_come_from_and_go_to_the_scrollback() {
+        let mut terminal = Terminal::new(10, 3, 100);
+        terminal.feed(b"1\r\n2\r\n3\r\n4\r\n5");
+        terminal.resize(10, 5);
+        assert_eq!(terminal.text(), ["1", "2", "3", "4", "5"]);
+        terminal.resize(10, 2);
+        assert_eq!(terminal.text(), ["4", "5"]);
+        assert_eq!(terminal.cursor().y, 1);
+    }
+}

@@ -106,12 +106,12 @@ fn cgroups(config: &Run, root: BorrowedFd<'_>) -> Result<(), StageError> {
         let options = controllers;
         let controllers = controllers.strip_prefix("name=").unwrap_or(controllers);
         // Such a directory's name is the list; its parts are links to it.
-        rustix::fs::mkdirat(&place, controllers.as_str(), Mode::from(0o755))
+        rustix::fs::mkdirat(&place, controllers, Mode::from(0o755))
             .map_err(step("making a cgroup directory"))?;
         let here = target(root, &format!("sys/fs/cgroup/{controllers}"), None)?;
         mount_at(here.as_fd(), "cgroup", readonly, options)?;
-        for one in controllers.split(',').filter(|one| one != controllers) {
-            rustix::fs::symlinkat(controllers.as_str(), &place, one)
+        for one in controllers.split(',').filter(|one| *one != controllers) {
+            rustix::fs::symlinkat(controllers, &place, one)
                 .map_err(step("linking a cgroup directory"))?;
         }
     }

@@ -33,7 +33,8 @@ fn main() -> Result<()> {
     ] {
         let (mut mine, mut theirs) = (Vec::new(), Vec::new());
         for round in 0..=RUNS {
-            let times = (timed(&ours, words)?, peer.as_ref().map(|peer| timed(&peer.host, words)).transpose()?);
+            let times =
+                (timed(&ours, words)?, peer.as_ref().map(|peer| timed(&peer.host, words)).transpose()?);
             if round > 0 {
                 mine.push(times.0);
                 theirs.extend(times.1);
@@ -41,9 +42,10 @@ fn main() -> Result<()> {
         }
         println!("| {what} | {} | {} |", Spread::of(mine), Spread::of(theirs));
     }
-    drop(session);
+    let socket = session.run_dir().join("host.sock");
     for nodes in [1, 3] {
-        let times: Result<Vec<Duration>> = (0..=SESSIONS).map(|_| prompt::session_to_prompt(&instance, nodes)).collect();
+        let times: Result<Vec<Duration>> =
+            (0..=SESSIONS).map(|_| prompt::session_to_prompt(&socket, nodes)).collect();
         let times = times?.split_off(1);
         println!("| a session's creation to its first prompt, {nodes} node(s) | {} | |", Spread::of(times));
     }

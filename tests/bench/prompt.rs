@@ -10,15 +10,13 @@ use drydock_protocol::agent::{DONE, HELLO, REQUEST, Request};
 use drydock_protocol::host::{CreateSession, Features, Limits, Session};
 use drydock_protocol::terminal::{Size, ToViewer};
 use drydock_protocol::{Hello, frame};
-use drydock_tests::instance::Instance;
 
 /// Bash says that its prompt stands there (OSC 133;B).
 const PROMPT_MARK: &[u8] = b"\x1b]133;B";
 
 /// Makes a session by host's API, attaches to each node, and waits for all
 /// prompts; the session is removed afterwards, untimed.
-pub(crate) fn session_to_prompt(instance: &Instance, nodes: usize) -> Result<Duration> {
-    let socket = instance.host_socket();
+pub(crate) fn session_to_prompt(socket: &Path, nodes: usize) -> Result<Duration> {
     let create = CreateSession {
         owner: "bench".into(),
         purpose: String::new(),
@@ -29,7 +27,8 @@ pub(crate) fn session_to_prompt(instance: &Instance, nodes: usize) -> Result<Dur
         nodes_max: None,
     };
     let begin = Instant::now();
-    let session: Session = serde_json::from_str(&http(&socket, "POST", "/v1/sessions", &serde_json::to_string(&create)?)?)?;
+    let session: Session =
+        serde_json::from_str(&http(socket, "POST", "/v1/sessions", &serde_json::to_string(&create)?)?)?;
     let waiting: Vec<_> = session
         .nodes
         .iter()
@@ -42,12 +41,13 @@ pub(crate) fn session_to_prompt(instance: &Instance, nodes: usize) -> Result<Dur
         thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
     }
     let took = begin.elapsed();
-    http(&socket, "DELETE", &format!("/v1/sessions/{}", session.id), "")?;
+    http(socket, "DELETE", &format!("/v1/sessions/{}", session.id), "")?;
     Ok(took)
 }
 
 fn http(socket: &Path, method: &str, path: &str, body: &str) -> Result<String> {
-    let mut stream = UnixStream::connect(socket).with_context(|| format!("cannot reach {}", socket.display()))?;
+    let mut stream =
+        UnixStream::connect(socket).with_context(|| format!("cannot reach {}", socket.display()))?;
     let length = body.len();
     write!(
         stream,
@@ -64,8 +64,10 @@ fn http(socket: &Path, method: &str, path: &str, body: &str) -> Result<String> {
 }
 
 fn first_prompt(agent: &Path) -> Result<()> {
-    let mut stream = UnixStream::connect(agent).with_context(|| format!("cannot reach {}", agent.display()))?;
-    let request = Request::Attach { terminal: "1".into(), size: Size { cols: 80, rows: 24 }, view_only: false };
+    let mut stream =
+        UnixStream::connect(agent).with_context(|| format!("cannot reach {}", agent.display()))?;
+    let request =
+        Request::Attach { terminal: "1".into(), size: Size { cols: 80, rows: 24 }, view_only: false };
     let mut out = Vec::new();
     frame::write(&mut out, HELLO, &serde_json::to_vec(&Hello::OURS)?);
     frame::write(&mut out, REQUEST, &serde_json::to_vec(&request)?);

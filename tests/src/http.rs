@@ -76,6 +76,16 @@ fn read_answer(stream: &mut TcpStream) -> Answer {
     Answer { status: status.expect("the answer has a status"), headers, body }
 }
 
+/// Whether more can follow, where the connection stays open: nothing after a
+/// `101`'s head, nor after as many bytes as the head announces.
+fn is_whole(bytes: &[u8]) -> bool {
+    let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
+    let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let length = length.and_then(|length| length.parse::<usize>().ok());
+    head.starts_with("http/1.1 101") || length.is_some_and(|length| bytes.len() >= end + 4 + length)
+}
+
 fn join_chunks(mut bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     while let Some(end) = bytes.windows(2).position(|two| two == b"\r\n") {

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -170,6 +170,24 @@ impl Session<'_> {
     pub fn works(&self, node: &str) {
         let done = self.sh(node, "docker run --rm busybox echo still here");
         assert!(done.stdout.contains("still here"), "{node} no longer works: {done:?}");
+    }
+
+    /// The directory of the instance's sockets; its last part is the instance's
+    /// name, which every kernel object of it carries.
+    pub fn run_dir(&self) -> PathBuf {
+        let socket = self.docker_host(0);
+        let path = Path::new(socket.trim_start_matches("unix://"));
+        // RUN/s/SESSION/NODE/docker.sock
+        path.ancestors().nth(4).expect("the socket lies in the run directory").to_owned()
+    }
+
+    /// The instance's name.
+    pub fn instance_name(&self) -> String {
+        self.run_dir()
+            .file_name()
+            .and_then(|name| name.to_str())
+            .expect("a run directory has a name")
+            .to_owned()
     }
 
     /// The host path of a node's Docker socket.

@@ -12,7 +12,8 @@ fn fifty_sessions_leave_nothing_behind() {
     let session = instance.session(&[]);
     session.works("node1");
     instance.drydock(&["session", "rm", &session.id]);
-    let before = traces(&instance);
+    let name = session.instance_name();
+    let before = traces(&instance, &name);
     for round in 0..50 {
         let session = instance.session(&[]);
         if round % 10 == 0 {
@@ -21,18 +22,17 @@ fn fifty_sessions_leave_nothing_behind() {
         let output = instance.drydock(&["session", "rm", &session.id]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
-    let after = traces(&instance);
+    let after = traces(&instance, &name);
     let new: Vec<&String> = after.difference(&before).collect();
     assert!(new.is_empty(), "left behind: {new:#?}");
 }
 
 /// All mounts, cgroups, links, namespaces, loop devices, processes and
 /// directories that carry this instance's name or lie in its directories.
-fn traces(instance: &Instance) -> BTreeSet<String> {
+fn traces(instance: &Instance, name: &str) -> BTreeSet<String> {
     let state = instance.state_dir().to_str().expect("the path is text").to_owned();
-    let name = instance_name(instance);
     let mut found = BTreeSet::new();
-    let ours = |line: &str| line.contains(&state) || line.contains(&name);
+    let ours = |line: &str| line.contains(&state) || line.contains(name);
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mounts can be read");
     found.extend(mounts.lines().filter(|line| ours(line)).map(|line| {
         // Without the mount's number, which says nothing.
@@ -53,16 +53,6 @@ fn traces(instance: &Instance) -> BTreeSet<String> {
         });
     }
     found
-}
-
-fn instance_name(instance: &Instance) -> String {
-    let shown = instance.drydock(&["config", "show", "--json"]);
-    let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).expect("config show prints JSON");
-    shown["instance"]["value"]
-        .as_str()
-        .or(shown["instance"].as_str())
-        .expect("an instance has a name")
-        .to_owned()
 }
 
 fn list_directories(root: &Path, see: &mut dyn FnMut(&Path)) {

@@ -47,7 +47,7 @@ fn the_engine_may_be_killed_and_containers_do_not_notice() {
     let containers = session.sh("node1", "docker ps --no-trunc --format '{{.ID}} {{.Names}}'").stdout;
     assert!(containers.contains("keeps"));
     for _ in 0..3 {
-        let engines = engines_of(&instance);
+        let engines = engines_of(&session.instance_name());
         assert!(!engines.is_empty(), "there is no engine to kill");
         for pid in &engines {
             kill(Pid::from_raw(*pid), Signal::SIGKILL).expect("the engine runs");
@@ -61,26 +61,14 @@ fn the_engine_may_be_killed_and_containers_do_not_notice() {
     session.works("node1");
 }
 
-/// Host PIDs of the engines of this instance's nodes: children of its PID 1s.
-fn engines_of(instance: &Instance) -> Vec<i32> {
-    let list = instance.drydock(&["session", "list", "--json"]);
-    let sessions: serde_json::Value = serde_json::from_slice(&list.stdout).expect("session list prints JSON");
-    let nodes = sessions
-        .as_array()
-        .into_iter()
-        .flatten()
-        .flat_map(|session| session["nodes"].as_array().into_iter().flatten());
-    let pids = nodes.filter_map(|node| node["pid"].as_i64());
-    let children =
-        |pid: i64| std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    let is_engine = |pid: &i32| {
+/// Host PIDs of the engines of this instance's nodes, known by their cgroup.
+fn engines_of(instance: &str) -> Vec<i32> {
+    let group = format!("/drydock/{instance}/");
+    let is_ours = |pid: &i32| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        line.split(|byte| *byte == 0).nth(1) == Some(b"engine")
+        let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        line.split(|byte| *byte == 0).nth(1) == Some(b"engine") && groups.contains(&group)
     };
-    let all: Vec<i32> = pids
-        .flat_map(|pid| {
-            children(pid).split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>()
-        })
-        .collect();
-    all.into_iter().filter(is_engine).collect()
+    let entries = std::fs::read_dir("/proc").expect("/proc can be read").flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_ours).collect()
 }

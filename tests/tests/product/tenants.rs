@@ -27,21 +27,21 @@ fn t02_the_ids_of_others_answer_like_ids_that_do_not_exist() {
     let origin = format!("http://localhost:{}", instance.port);
     let unknown = "a".repeat(26);
     let routes = [
-        ("GET", ""),
-        ("DELETE", ""),
-        ("POST", "/extend"),
-        ("POST", "/nodes"),
-        ("POST", "/nodes/node1/reset"),
-        ("POST", "/nodes/node1/kill"),
-        ("DELETE", "/nodes/node1"),
-        ("GET", "/nodes/node1/terminals/1"),
-        ("GET", "/nodes/node1/files?path=/etc/hostname"),
-        ("PUT", "/nodes/node1/files?path=/x"),
-        ("POST", "/setup"),
-        ("POST", "/checks"),
-        ("GET", "/events"),
+        ("GET", "", ""),
+        ("DELETE", "", ""),
+        ("POST", "/extend", "{}"),
+        ("POST", "/nodes", "{}"),
+        ("POST", "/nodes/node1/reset", "{}"),
+        ("POST", "/nodes/node1/kill", "{}"),
+        ("DELETE", "/nodes/node1", ""),
+        ("GET", "/nodes/node1/terminals/1?cols=80&rows=24", ""),
+        ("GET", "/nodes/node1/files?path=/etc/hostname", ""),
+        ("PUT", "/nodes/node1/files?path=/x", "x"),
+        ("POST", "/setup", r#"{"lab":"namespaces","step":1}"#),
+        ("POST", "/checks", r#"{"lab":"namespaces","step":1}"#),
+        ("GET", "/events", ""),
     ];
-    for (method, route) in routes {
+    for (method, route, body) in routes {
         let ask = |id: &str| {
             let path = format!("/api/sessions/{id}{route}");
             let mut headers = vec![("Cookie", cookie.as_str()), ("Origin", origin.as_str())];
@@ -53,7 +53,6 @@ fn t02_the_ids_of_others_answer_like_ids_that_do_not_exist() {
                     ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
                 ]);
             }
-            let body = if method == "GET" { "" } else { r#"{"lab":"namespaces","step":1}"# };
             let answer = request(instance.port, method, &path, &headers, body);
             (answer.status, answer.body.replace(id, "ID"))
         };

@@ -23,7 +23,7 @@ fn start_lab(instance: &Instance, cookie: &str) -> String {
 }
 
 fn upgrade(instance: &Instance, id: &str, cookie: &str, origin: Option<&str>) -> Answer {
-    let path = format!("/api/sessions/{id}/nodes/node1/terminals/1");
+    let path = format!("/api/sessions/{id}/nodes/node1/terminals/1?cols=80&rows=24");
     let mut headers = vec![("Cookie", cookie), ("Connection", "Upgrade"), ("Upgrade", "websocket")];
     headers.extend([("Sec-WebSocket-Version", "13"), ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")]);
     headers.extend(origin.map(|origin| ("Origin", origin)));

@@ -1,0 +1,291 @@
+// What the lab page does, in a browser, on a real node.
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { prompt, state, useLabsWithBlocks } from './labs.mjs';
+import { Server, eventually, openBrowser, openPage, screen } from './server.mjs';
+
+let server, browser;
+
+before(async () => {
+  useLabsWithBlocks();
+  server = await Server.start();
+  browser = await openBrowser();
+});
+
+after(async () => {
+  await browser?.close();
+  await server?.stop();
+});
+
+async function open(path, options) {
+  const page = await openPage(browser, options);
+  await page.goto(server.url + path);
+  return page;
+}
+
+const row = (page, block) => page.locator(`.block.run[data-block="${block}"] .row`);
+const act = (page, block) => page.locator(`.block.run[data-block="${block}"] .act`);
+
+test('a run block runs, says how it ended, and is as high as before', async () => {
+  const page = await open('/labs/blocks/1');
+  await prompt(page);
+  const height = () => page.locator('[data-block="0"]').evaluate((block) => block.getBoundingClientRect().height);
+  const before = await height();
+  assert.match(await act(page, 0).getAttribute('class'), /fill/);
+  await act(page, 0).click();
+  await state(page, 0, 'done');
+  assert.match(await row(page, 0).innerText(), /Run again\s+exit 0\s+[\d.]+ s\s+Show in terminal/);
+  assert.equal(await height(), before);
+  assert.match(await screen(page), /hello/);
+  await act(page, 1).click();
+  await state(page, 1, 'done');
+  assert.match(await row(page, 1).innerText(), /exit 3, as expected/);
+  await act(page, 2).click();
+  await state(page, 2, 'failed');
+  assert.match(await row(page, 2).innerText(), /exit 4/);
+  assert.equal(await page.locator('#step .button.fill').count(), 1);
+  await page.context().close();
+});
+
+test('blocks queue, and Stop sends Ctrl-C', async () => {
+  const page = await open('/labs/blocks/1');
+  await prompt(page);
+  await act(page, 4).click();
+  await state(page, 4, 'running');
+  await act(page, 0).click();
+  await state(page, 0, 'queued');
+  assert.match(await row(page, 0).innerText(), /Cancel\s+queued\s+runs when sleep has ended/);
+  await act(page, 4).click();
+  await state(page, 0, 'done');
+  await page.context().close();
+});
+
+test('a block waits while a program has the screen, and can go elsewhere', async () => {
+  const page = await open('/labs/blocks/1');
+  await prompt(page);
+  await page.locator('.pane textarea').focus();
+  await page.keyboard.type('vim /tmp/x\n');
+  await page.waitForFunction(() => window.drydock.terminals[0].text().some((row) => row.startsWith('~')));
+  await act(page, 0).click();
+  await state(page, 0, 'refused');
+  assert.match(await row(page, 0).innerText(), /waits for you\s+vim has the screen of node1/);
+  await page.getByRole('button', { name: 'Run in a second terminal' }).click();
+  await state(page, 0, 'done');
+  assert.equal(await page.getByRole('tab').count(), 2);
+  assert.match(await screen(page, 1), /hello/);
+  await page.context().close();
+});
+
+test('checks tick after a command, say why not when asked, and can be shown', async () => {
+  const page = await open('/labs/blocks/1');
+  await prompt(page);
+  await page.waitForSelector('[data-check="1"][data-state="passed"]');
+  await page.getByRole('button', { name: 'Check now' }).click();
+  await page.waitForSelector('[data-check="0"][data-state="failed"]');
+  assert.match(await page.locator('[data-check="0"]').innerText(), /There is no \/tmp\/made yet\./);
+  await page.getByRole('button', { name: 'Show me' }).click();
+  await page.waitForSelector('[data-check="0"][data-state="passed"]');
+  await page.waitForSelector('.step-done:not([hidden])');
+  assert.match(await page.locator('#steps-list li').first().getAttribute('class'), /done/);
+  await page.context().close();
+});
+
+test('another step keeps the terminals; a reload keeps the screen and the marks', async () => {
+  const page = await open('/labs/blocks/1');
+  await prompt(page);
+  await act(page, 0).click();
+  await state(page, 0, 'done');
+  await page.evaluate(() => (window.kept = true));
+  await page.getByRole('link', { name: /^Next/ }).click();
+  await page.waitForSelector('#step[data-step="2"]');
+  assert.equal(page.url(), `${server.url}/labs/blocks/2`);
+  assert.equal(await page.evaluate(() => window.kept), true);
+  assert.match(await screen(page), /hello/);
+  await page.goBack();
+  await page.waitForSelector('#step[data-step="1"]');
+  await state(page, 0, 'done');
+  await page.reload();
+  await prompt(page);
+  await state(page, 0, 'done');
+  assert.match(await screen(page), /hello/);
+  await page.context().close();
+});
+
+test('a file is saved, then compared with what is there', async () => {
+  const page = await open('/labs/blocks/2');
+  await prompt(page);
+  await page.getByRole('button', { name: 'Save' }).click();
+  await page.waitForSelector('.block.file[data-saved]');
+  const [session] = (await server.sessions()).slice(-1);
+  assert.match(await server.sh(session.id, 'node1', 'cat /lab/Dockerfile'), /^FROM debian\n/);
+  await server.sh(session.id, 'node1', "sed -i 's/COPY .*/COPY . ./' /lab/Dockerfile");
+  await page.reload();
+  await page.waitForSelector('.block.file .line.removed');
+  assert.equal(await page.locator('.block.file .changes').innerText(), '1 line added, 1 removed');
+  await page.context().close();
+});
+
+test('what a block captures is put into the next', async () => {
+  const page = await open('/labs/blocks/2');
+  await prompt(page);
+  assert.match(await row(page, 1).innerText(), /Needs the token: run step 2 first\./);
+  assert.equal(await act(page, 1).isDisabled(), true);
+  await act(page, 0).click();
+  await state(page, 0, 'done');
+  await act(page, 1).click();
+  await state(page, 1, 'done');
+  assert.match(await screen(page), /it is abc/);
+  await page.context().close();
+});
+
+test('a wrong answer is explained, the right one counts', async () => {
+  const page = await open('/labs/blocks/2');
+  const quiz = page.locator('[data-quiz="0"]');
+  await page.waitForSelector('[data-quiz="0"][data-state="open"]');
+  await quiz.getByLabel('The one in its image').check();
+  await quiz.getByRole('button', { name: 'Answer' }).click();
+  await page.waitForSelector('[data-quiz="0"][data-state="wrong"]');
+  assert.match(await quiz.innerText(), /Not this one\. An image brings files/);
+  await quiz.getByRole('button', { name: 'Try again' }).click();
+  await quiz.getByLabel('The one of the node').check();
+  await quiz.getByRole('button', { name: 'Answer' }).click();
+  await page.waitForSelector('[data-quiz="0"][data-state="right"]');
+  await page.waitForSelector('.step-done:not([hidden])');
+  await page.context().close();
+});
+
+test('the node menu cuts, stops, starts and resets', async () => {
+  const page = await open('/labs/blocks/1');
+  await prompt(page);
+  const choose = async (name) => {
+    await page.locator('#node-menu summary').click();
+    await page.locator('#node-menu .menu-item', { hasText: name }).click();
+  };
+  const tab = page.getByRole('tab').first();
+  await choose('Cut from the network');
+  await eventually('the tab says cut off', async () => /cut off/.test(await tab.innerText()));
+  await page.getByRole('button', { name: 'Join again' }).click();
+  await eventually('the tab says nothing more', async () => !/cut off/.test(await tab.innerText()));
+  await choose('Stop');
+  await page.getByRole('button', { name: 'Start node1' }).click();
+  await prompt(page);
+  await page.locator('.pane textarea').focus();
+  await page.keyboard.type('touch /root/mine\n');
+  await choose('Reset this node…');
+  assert.match(await page.locator('dialog').innerText(), /It starts anew, as it was when the lab began\./);
+  assert.equal(await page.evaluate(() => document.activeElement.innerText), 'Cancel');
+  await page.locator('dialog').getByRole('button', { name: 'Reset node1' }).click();
+  await eventually('the file is gone', async () => {
+    const sessions = await server.sessions();
+    const last = sessions[sessions.length - 1];
+    const ls = await server.sh(last.id, 'node1', 'ls /root').catch(() => 'mine');
+    return !/mine/.test(ls);
+  });
+  await prompt(page);
+  await page.context().close();
+});
+
+test('F6 goes round the regions and leaves the terminal', async () => {
+  const page = await open('/labs/blocks/1');
+  await prompt(page);
+  const where = () =>
+    page.evaluate(() => document.activeElement.closest('#guide, #terminals, .top')?.className.split(' ')[0]);
+  await page.keyboard.press('F6');
+  assert.equal(await where(), 'guide');
+  await page.keyboard.press('F6');
+  assert.equal(await where(), 'terminals');
+  assert.match(await page.evaluate(() => document.activeElement.getAttribute('aria-label')), /Terminal, node1/);
+  await page.keyboard.press('F6');
+  assert.equal(await where(), 'top');
+  await page.keyboard.press('Shift+F6');
+  assert.equal(await where(), 'terminals');
+  await page.keyboard.press('Control+Shift+Enter');
+  assert.notEqual(await where(), 'terminals');
+  await page.locator('#guide').focus();
+  await page.keyboard.press('Control+Enter');
+  await state(page, 0, 'done');
+  await page.context().close();
+});
+
+test('the divider moves by keys, folds, and is kept', async () => {
+  const page = await open('/labs/blocks/1');
+  await prompt(page);
+  const width = () => page.locator('#guide').evaluate((guide) => guide.getBoundingClientRect().width);
+  const columns = () => page.evaluate(() => window.drydock.terminals[0].size().cols);
+  assert.equal(await width(), 592);
+  await page.locator('#divider').focus();
+  await page.keyboard.press('ArrowRight');
+  assert.equal(await width(), 608);
+  await page.keyboard.press('Home');
+  assert.equal(await width(), 360);
+  await page.keyboard.press('End');
+  await eventually('60 columns are left', async () => (await columns()) >= 60 && (await columns()) < 70);
+  await page.keyboard.press('Home');
+  await page.reload();
+  await prompt(page);
+  assert.equal(await width(), 360);
+  await page.context().close();
+});
+
+test('the look that is chosen is kept', async () => {
+  const page = await open('/labs/blocks/1');
+  await prompt(page);
+  await page.locator('#account summary').click();
+  await page.getByRole('button', { name: 'Dark' }).click();
+  const background = () => page.evaluate(() => getComputedStyle(document.querySelector('.guide')).backgroundColor);
+  assert.equal(await background(), 'rgb(18, 25, 29)');
+  await page.goto(server.url);
+  assert.equal(await page.locator('html').getAttribute('data-theme'), 'dark');
+  await page.context().close();
+});
+
+test('with scripts off the guide is there, and says what is missing', async () => {
+  const page = await open('/labs/blocks/1', { javaScriptEnabled: false });
+  assert.equal(await page.getByText('No terminal: scripts are off in this browser.').isVisible(), true);
+  assert.equal(await page.locator('.block.run .command').first().isVisible(), true);
+  assert.equal(await page.locator('.block.run .act').first().isVisible(), false);
+  await page.getByRole('link', { name: /^Next/ }).click();
+  assert.equal(page.url(), `${server.url}/labs/blocks/2`);
+  await page.context().close();
+});
+
+test('on a phone the guide runs, the peek shows, and Ctrl latches', async () => {
+  const page = await open('/labs/blocks/1', { viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true });
+  await prompt(page);
+  await act(page, 0).tap();
+  await state(page, 0, 'done');
+  await eventually('the peek shows the output', async () => /hello/.test(await page.locator('#peek').innerText()));
+  await page.getByRole('button', { name: 'Open' }).tap();
+  await page.locator('.pane textarea').focus();
+  await page.keyboard.type('sleep 1000\n');
+  await page.getByRole('button', { name: 'Ctrl' }).tap();
+  await page.keyboard.type('c');
+  await eventually('sleep ended', async () => /\^C/.test(await screen(page)));
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
+  assert.equal(wide, false);
+  await page.context().close();
+});
+
+test('the session of the command line opens with its key only', async () => {
+  const made = JSON.parse(await server.drydock('session', 'create', '--nodes', '2', '--json'));
+  const page = await openPage(browser);
+  await page.goto(`${server.url}/sessions/${made.id}`);
+  assert.match(await page.locator('h1').innerText(), /This session is not here/);
+  await page.goto(made.url);
+  await prompt(page);
+  assert.equal(page.url(), `${server.url}/sessions/${made.id}`);
+  assert.equal(await page.getByRole('tab').count(), 2);
+  await page.context().close();
+});
+
+test('a session that ends says so, and another begins', async () => {
+  const page = await open('/labs/blocks/1');
+  await prompt(page);
+  const sessions = await server.sessions();
+  await server.drydock('session', 'rm', sessions[sessions.length - 1].id);
+  await page.getByText('This session has ended').waitFor();
+  await page.getByRole('button', { name: 'Start again at step 1' }).click();
+  await prompt(page);
+  await page.context().close();
+});

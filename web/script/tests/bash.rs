@@ -191,6 +191,10 @@ fn a_shell_with_marks_inside_the_shell_takes_inner_and_run_blocks() {
     assert_eq!((outcome.exit, outcome.as_wanted), (Some(5), false));
     let outcome = shell.run(&Block { exit: Exit::Status(6), ..block("exit 6") });
     assert_eq!((outcome.exit, outcome.as_wanted), (Some(6), true));
+    assert_eq!(shell.run(&start).end, End::Prompt);
+    let leave = Block { inner: true, resumes: prompt, keys: vec!["ctrl-d".into()], ..Block::default() };
+    assert_eq!(shell.run(&leave).end, End::Exit);
+    assert_eq!(shell.run(&block("echo back")).output, "back");
 }
 
 #[test]

@@ -40,13 +40,26 @@ impl Shell {
                 self.phase = ShellPhase::Running;
                 self.started = self.started.saturating_add(1);
             }
-            // A prompt left with Ctrl-C or an empty line ends no command.
-            MarkKind::CommandEnd { exit } if self.phase == ShellPhase::Running => {
+            // A prompt left with Ctrl-C or an empty line ends no command. An end
+            // with a status at a prompt is that of a shell left with Ctrl-D,
+            // told by the shell it was started from.
+            MarkKind::CommandEnd { exit } if self.ends_command(exit) => {
                 self.phase = ShellPhase::Ended;
                 self.finished = self.finished.saturating_add(1);
                 self.last_exit = exit;
             }
             MarkKind::CommandEnd { .. } => {}
+        }
+    }
+
+    /// Whether an end mark ends a command. One while typing does if it has a
+    /// status: a shell that was itself a command was left with Ctrl-D. With
+    /// nothing under way a prompt was left with Ctrl-C or an empty line.
+    fn ends_command(&self, exit: Option<i32>) -> bool {
+        match self.phase {
+            ShellPhase::Running => true,
+            ShellPhase::Typing => exit.is_some() && self.finished < self.started,
+            _ => false,
         }
     }
 }

@@ -147,6 +147,20 @@ fn ctrl_c_at_a_prompt_ends_no_command() {
 }
 
 #[test]
+fn a_shell_within_the_shell_ends_too() {
+    let inner = "\x1b]133;A\x07$ \x1b]133;B\x07bash\r\n\x1b]133;C\x07\x1b]133;A\x07$ \x1b]133;B\x07";
+    let mut terminal = after(inner);
+    assert_eq!((terminal.shell().started, terminal.shell().finished), (1, 0));
+    terminal.feed(
+        b"true\r\n\x1b]133;C\x07\x1b]133;D;0\x07\x1b]133;A\x07$ \x1b]133;B\x07exit\r\n\x1b]133;D;4\x07",
+    );
+    assert_eq!(
+        (terminal.shell().started, terminal.shell().finished, terminal.shell().last_exit),
+        (2, 2, Some(4))
+    );
+}
+
+#[test]
 fn changes_name_the_rows() {
     let mut terminal = after("");
     terminal.take_changes();

@@ -31,28 +31,34 @@ pub(crate) struct Command {
 pub(crate) struct Times {
     began: HashMap<u64, f64>,
     took: HashMap<u64, f64>,
-    running: Option<u64>,
+    /// Those under way: a shell and what runs in it.
+    running: Vec<u64>,
+    prompted: bool,
 }
 
 impl Times {
     /// Sees a mark that was just printed.
     pub(crate) fn see(&mut self, mark: &Mark, now_ms: f64) {
         match mark.kind {
-            MarkKind::OutputStart => {
+            MarkKind::PromptStart => self.prompted = true,
+            MarkKind::CommandStart => {}
+            // The commands of one paste have one prompt, and one time.
+            MarkKind::OutputStart if self.prompted => {
                 if self.began.len() >= TIMES_MAX {
                     *self = Times::default();
                 }
+                self.prompted = false;
                 self.began.insert(mark.id, now_ms);
-                self.running = Some(mark.id);
+                self.running.push(mark.id);
             }
+            MarkKind::OutputStart => {}
             MarkKind::CommandEnd { .. } => {
-                if let Some(id) = self.running.take()
+                if let Some(id) = self.running.pop()
                     && let Some(began) = self.began.get(&id)
                 {
                     self.took.insert(id, now_ms - began);
                 }
             }
-            MarkKind::PromptStart | MarkKind::CommandStart => {}
         }
     }
 
@@ -79,8 +85,8 @@ pub(crate) fn commands(terminal: &Terminal) -> Vec<Command> {
                 }
             }
             MarkKind::CommandEnd { exit } => {
-                if let Some(command) = commands.last_mut()
-                    && command.outcome == Outcome::Running
+                if let Some(command) =
+                    commands.iter_mut().rfind(|command| command.outcome == Outcome::Running)
                 {
                     command.outcome = Outcome::Ended(exit);
                 }

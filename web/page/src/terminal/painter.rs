@@ -16,7 +16,7 @@ const NOTE_FAMILY: &str = "Inter, system-ui, sans-serif";
 
 /// Room around the cells, in CSS pixels: the gutter at the left is wider.
 const LEFT: f64 = 24.0;
-const RIGHT: f64 = 16.0;
+const RIGHT: f64 = 12.0;
 const ABOVE: f64 = 8.0;
 
 /// The sizes of a cell and of what is around it.

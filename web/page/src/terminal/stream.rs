@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
 use drydock_protocol::terminal::{FromViewer, ToViewer};
-use drydock_terminal::Terminal;
+use drydock_terminal::{Mark, Terminal};
 
 use super::gutter::Times;
 use super::{SCROLLBACK_LINES, TerminalView};
@@ -76,6 +76,8 @@ impl TerminalView {
             ToViewer::Snapshot { offset, size, bytes } => {
                 let terminal = Terminal::from_dump(size.cols, size.rows, SCROLLBACK_LINES, &bytes);
                 *self.core.borrow_mut() = terminal;
+                let marks = self.core.borrow_mut().take_marks();
+                self.tell_marks(&marks, None);
                 self.stream.offset.set(offset);
                 self.stream.acked.set(offset);
                 self.selection.set(None);
@@ -118,19 +120,26 @@ impl TerminalView {
             self.frame.add_dirty(&changes, core.screen_line());
             (marks, changes.title.then(|| core.title().to_owned()))
         };
-        let last = self.stream.last_mark.get();
-        let news: Vec<_> = marks.into_iter().filter(|mark| last.is_none_or(|last| mark.id > last)).collect();
-        if let Some(newest) = news.last() {
-            self.stream.last_mark.set(Some(newest.id));
-            let now = dom::now_ms();
-            news.iter().for_each(|mark| self.stream.times.borrow_mut().see(mark, now));
-            self.draw_all();
-            (self.callbacks.on_marks)(&news);
-        }
+        self.tell_marks(&marks, Some(dom::now_ms()));
         if let Some(title) = title {
             (self.callbacks.on_title)(&title);
         }
         self.request_frame();
         (self.callbacks.on_output)();
+    }
+
+    /// Tells the marks that were not told before. `now_ms` is when they were
+    /// printed; for those of a snapshot nobody knows.
+    fn tell_marks(&self, marks: &[Mark], now_ms: Option<f64>) {
+        let last = self.stream.last_mark.get();
+        let news: Vec<_> =
+            marks.iter().filter(|mark| last.is_none_or(|last| mark.id > last)).copied().collect();
+        let Some(newest) = news.last() else { return };
+        self.stream.last_mark.set(Some(newest.id));
+        if let Some(now_ms) = now_ms {
+            news.iter().for_each(|mark| self.stream.times.borrow_mut().see(mark, now_ms));
+        }
+        self.draw_all();
+        (self.callbacks.on_marks)(&news);
     }
 }

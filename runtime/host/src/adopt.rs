@@ -16,6 +16,7 @@ use drydock_sandbox::{cgroup::Group, loop_device, namespaces};
 use crate::{
     error::HostError,
     host::{Host, Session},
+    instance::Instance,
     life,
     node::{self, Running, blocking},
     record::{self, Record},
@@ -48,6 +49,14 @@ async fn take_up(host: &Arc<Host>, session: &Arc<Session>) -> Result<(), HostErr
         return sessions::end(host, session).await;
     }
     sessions::open_network(host, session).await?;
+    let file = record::path(&host.instance.sessions_dir(), &session.id);
+    for node in &record.session.nodes {
+        if !host.leases()?.take(node.base_id, &file)? {
+            // Only after a restart of the machine, when another instance was faster.
+            tracing::error!("{}/{}: its ids are another instance's now", session.id, node.name);
+            return sessions::end(host, session).await;
+        }
+    }
     for node in &record.session.nodes {
         take_up_node(host, session, &record, &node.name, node.state).await?;
     }
@@ -122,15 +131,18 @@ struct Known {
     sessions: BTreeSet<String>,
     /// `SESSION-NODE`.
     nodes: BTreeSet<String>,
+    /// Labels of loop devices.
+    disks: BTreeSet<String>,
 }
 
 /// Removes everything of this instance that belongs to no session.
 async fn sweep(host: &Arc<Host>) -> Result<(), HostError> {
-    let mut known = Known { sessions: BTreeSet::new(), nodes: BTreeSet::new() };
+    let mut known = Known { sessions: BTreeSet::new(), nodes: BTreeSet::new(), disks: BTreeSet::new() };
     for session in host.sessions() {
-        let names =
-            session.record().session.nodes.into_iter().map(|node| format!("{}-{}", session.id, node.name));
-        known.nodes.extend(names);
+        for node in session.record().session.nodes {
+            known.nodes.insert(format!("{}-{}", session.id, node.name));
+            known.disks.insert(node::disk_label(&host.instance, &session.id, &node.name));
+        }
         known.sessions.insert(session.id.clone());
     }
     let host = host.clone();
@@ -140,7 +152,7 @@ async fn sweep(host: &Arc<Host>) -> Result<(), HostError> {
         let nets = host.instance.nets_dir();
         sweep_files(&nets, |name| known.sessions.contains(name), |path| Ok(namespaces::release(path)?))?;
         let has_disk = |name: &str| name.strip_suffix(".img").is_some_and(|name| known.nodes.contains(name));
-        sweep_loops(&host.instance.disks_dir(), has_disk)?;
+        sweep_loops(&host.instance, &known.disks)?;
         sweep_files(&host.instance.disks_dir(), has_disk, remove_file)?;
         let has_record =
             |name: &str| name.strip_suffix(".json").is_some_and(|id| known.sessions.contains(id));
@@ -163,12 +175,12 @@ fn sweep_groups(host: &Host, known: &Known) -> Result<(), HostError> {
     Ok(())
 }
 
-fn sweep_loops(disks: &Path, is_known: impl Fn(&str) -> bool) -> Result<(), HostError> {
-    for (device, backing) in loop_device::list()? {
-        let name = backing.file_name().unwrap_or_default().to_string_lossy();
-        if backing.parent() == Some(disks) && !is_known(&name) {
-            tracing::warn!("clearing {}, whose disk belongs to no session", device.display());
-            loop_device::detach(&device)?;
+fn sweep_loops(instance: &Instance, known: &BTreeSet<String>) -> Result<(), HostError> {
+    let ours = format!("{} ", instance.name);
+    for used in loop_device::list()? {
+        if used.label.starts_with(&ours) && !known.contains(&used.label) {
+            tracing::warn!("clearing {}, whose disk belongs to no session", used.path.display());
+            loop_device::detach(&used.path)?;
         }
     }
     Ok(())

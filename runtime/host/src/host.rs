@@ -16,9 +16,10 @@ use crate::{
     gateway::Gateway,
     ids,
     instance::Instance,
+    lease::Leases,
     network::Network,
     node::{Groups, Plan, Running},
-    record::Record,
+    record::{self, Record},
 };
 
 /// Everything that requests work on.
@@ -133,7 +134,10 @@ impl Host {
         if sessions.len() >= self.config.sessions_max as usize {
             return Err(HostError::Full(format!("all {} sessions of this host are taken", sessions.len())));
         }
-        self.lease(&sessions, &mut record.session.nodes)?;
+        // Locked until the record is there, without which a lease is void.
+        let leases = self.leases()?;
+        let id = record.session.id.clone();
+        self.lease(&leases, &sessions, &id, &mut record.session.nodes)?;
         record.save(&self.instance.sessions_dir())?;
         let session = Arc::new(Session::new(record));
         sessions.insert(session.id.clone(), session.clone());
@@ -148,12 +152,25 @@ impl Host {
     ) -> Result<Node, HostError> {
         let sessions = self.lock();
         let mut node = make(&session.record())?;
-        self.lease(&sessions, std::slice::from_mut(&mut node))?;
+        let leases = self.leases()?;
+        self.lease(&leases, &sessions, &session.id, std::slice::from_mut(&mut node))?;
         session.update(self, |record| record.session.nodes.push(node.clone()))?;
         Ok(node)
     }
 
-    fn lease(&self, sessions: &BTreeMap<String, Arc<Session>>, nodes: &mut [Node]) -> Result<(), HostError> {
+    /// The leases of id ranges, locked.
+    pub(crate) fn leases(&self) -> Result<Leases, HostError> {
+        Leases::lock(self.instance.run_of_all())
+    }
+
+    fn lease(
+        &self,
+        leases: &Leases,
+        sessions: &BTreeMap<String, Arc<Session>>,
+        id: &str,
+        nodes: &mut [Node],
+    ) -> Result<(), HostError> {
+        let record = record::path(&self.instance.sessions_dir(), id);
         let mut taken = BTreeSet::new();
         for session in sessions.values() {
             taken.extend(session.record().session.nodes.iter().map(|node| node.base_id));
@@ -166,9 +183,15 @@ impl Host {
             )));
         }
         for node in nodes {
-            node.base_id = ids::next_base(&taken, &self.foreign)
-                .ok_or_else(|| HostError::Full("all id ranges of this host are taken".into()))?;
-            taken.insert(node.base_id);
+            node.base_id = loop {
+                let base = ids::next_base(&taken, &self.foreign)
+                    .ok_or_else(|| HostError::Full("all id ranges of this host are taken".into()))?;
+                // Whoever has it, the next search goes past it.
+                taken.insert(base);
+                if leases.take(base, &record)? {
+                    break base;
+                }
+            };
         }
         Ok(())
     }

@@ -48,6 +48,11 @@ impl Instance {
         }
     }
 
+    /// The run directory of all instances on this machine.
+    pub(crate) fn run_of_all(&self) -> &Path {
+        Path::new(RUN)
+    }
+
     pub(crate) fn sessions_dir(&self) -> PathBuf {
         self.state_dir.join("sessions")
     }

@@ -12,7 +12,7 @@
 //! | `api`, `sessions`, `life` | the API; sessions; a node's verbs |
 //! | `node`, `network`, `program` | starting a node; a session's network; the node's program |
 //! | `gateway`, `cgroups` | sockets lent to web; cgroup requests of nodes |
-//! | `record`, `process`, `adopt` | what outlives host, and taking it up again |
+//! | `record`, `lease`, `process`, `adopt` | what outlives host, and taking it up again |
 
 mod adopt;
 mod api;
@@ -24,6 +24,7 @@ mod gateway;
 mod host;
 mod ids;
 pub mod instance;
+mod lease;
 mod life;
 mod log;
 mod network;
@@ -75,6 +76,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let layout = Layout::detect()?;
     let host =
         Arc::new(Host::new(Parts { config, instance, layout, stage_program, node_program, socket_group })?);
+    Group::new(host.layout.clone(), host.instance.group()).create()?;
     adopt::adopt(&host).await?;
 
     let api = listen(&host.instance.host_socket, socket_group)?;
@@ -102,6 +104,7 @@ fn tidy(host: &Host) -> Result<(), HostError> {
         return Ok(());
     }
     sessions::remove_directory(&host.instance.run_dir)?;
+    host.leases()?.tidy()?;
     let ours = Group::new(host.layout.clone(), host.instance.group());
     Ok(ours.remove()?)
 }

@@ -12,6 +12,7 @@ use crate::{
     host::{Host, Live, Session, no_node},
     node::{self, Running},
     process::Process,
+    record,
     sessions::remove_directory,
 };
 
@@ -237,5 +238,7 @@ pub(crate) async fn destroy(
     node::clean_up(&host.plan(session, name)?, session.network.get()).await?;
     remove_disk(host, session, name)?;
     remove_directory(&host.instance.node_dir(&session.id, name))?;
+    let record = record::path(&host.instance.sessions_dir(), &session.id);
+    host.leases()?.give_back(host.plan(session, name)?.base, &record)?;
     last()
 }

@@ -26,6 +26,7 @@ use drydock_sandbox::{
     disk, fdpass,
     id_map::{self, IdMap},
     loop_device::{self, LoopDevice},
+    mount,
     spawn::{Command, Executable},
 };
 use tokio::io::unix::AsyncFd;
@@ -172,15 +173,34 @@ fn attach_disk(plan: &Plan) -> Result<LoopDevice, HostError> {
     } else {
         disk::create(&path, plan.limits.disk_mb << 20, plan.limits.inodes, plan.base)?;
     }
-    let label = format!("{} {} {}", plan.instance.name, plan.session, plan.name);
-    Ok(loop_device::attach(&path, &label)?)
+    let file = open_without_path(&path)?;
+    Ok(loop_device::attach(&file, &disk_label(&plan.instance, &plan.session, &plan.name))?)
+}
+
+/// What a node's loop device is known by.
+pub(crate) fn disk_label(instance: &Instance, session: &str, name: &str) -> String {
+    let mut label = format!("{} {session} {name}", instance.name);
+    label.truncate(loop_device::LABEL_MAX);
+    label
+}
+
+/// Opens a disk by a mount of its own, so that whoever asks for the loop
+/// device's file sees no path of the host.
+fn open_without_path(path: &Path) -> Result<File, HostError> {
+    use rustix::fs::{Mode, OFlags, openat};
+    let directory = mount::copy(path.parent().unwrap_or(path))?;
+    let name = path.file_name().unwrap_or_default();
+    openat(&directory, name, OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
+        .map(File::from)
+        .map_err(|errno| HostError::file("open", path)(errno.into()))
 }
 
 /// The kernel lets go of a disk a moment after the last process that saw it
 /// has ended. Mounted twice, its filesystem would be destroyed.
 fn wait_until_free(path: &Path) -> Result<(), HostError> {
+    let metadata = fs::metadata(path).map_err(HostError::file("look at", path))?;
     let until = std::time::Instant::now() + DISK_FREE_WITHIN;
-    while loop_device::list()?.iter().any(|(_, backing)| backing == path) {
+    while loop_device::list()?.iter().any(|used| used.holds(&metadata)) {
         if std::time::Instant::now() > until {
             return Err(HostError::Conflict("the node's disk is still in use".into()));
         }

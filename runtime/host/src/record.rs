@@ -102,7 +102,8 @@ fn read(file: &Path) -> Result<Record, HostError> {
     Ok(record)
 }
 
-fn path(directory: &Path, id: &str) -> PathBuf {
+/// The file of a session.
+pub(crate) fn path(directory: &Path, id: &str) -> PathBuf {
     directory.join(format!("{id}.json"))
 }
 

@@ -141,7 +141,7 @@ fn what_a_lost_session_left_is_removed_at_the_next_start() {
     let record = format!("sessions/{}.json", session["id"].as_str().unwrap());
     fs::remove_file(daemon.state().join(record)).unwrap();
     daemon.restart();
-    eventually("nothing is left", || daemon.traces() == before);
+    daemon.comes_back_to(&before);
     assert!(!Path::new(&format!("/proc/{pid}/root")).exists());
 }
 
@@ -152,7 +152,7 @@ fn a_session_ends_at_its_deadline() {
     let session = daemon.created(&SESSION.replace("600", "1"));
     let path = format!("/v1/sessions/{}", session["id"].as_str().unwrap());
     eventually("the session has ended", || daemon.ask("GET", &path, "").0 == 404);
-    eventually("nothing is left", || daemon.traces() == before);
+    daemon.comes_back_to(&before);
 }
 
 #[test]
@@ -164,5 +164,5 @@ fn fifty_sessions_leave_nothing_behind() {
         let path = format!("/v1/sessions/{}", session["id"].as_str().unwrap());
         assert_eq!(daemon.ask("DELETE", &path, "").0, 204);
     }
-    eventually("nothing is left", || daemon.traces() == before);
+    daemon.comes_back_to(&before);
 }

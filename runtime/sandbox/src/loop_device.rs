@@ -1,9 +1,12 @@
 //! Loop devices: loop(4).
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, Metadata, OpenOptions},
     io,
-    os::fd::{AsRawFd, BorrowedFd},
+    os::{
+        fd::{AsRawFd, BorrowedFd},
+        unix::fs::MetadataExt,
+    },
     path::{Path, PathBuf},
 };
 
@@ -12,11 +15,14 @@ use thiserror::Error;
 const CONTROL: &str = "/dev/loop-control";
 // <linux/loop.h>; libc lacks them.
 const LOOP_CONFIGURE: libc::Ioctl = 0x4C0A;
+const LOOP_GET_STATUS64: libc::Ioctl = 0x4C05;
 const LOOP_CLR_FD: libc::Ioctl = 0x4C01;
 const LOOP_CTL_GET_FREE: libc::Ioctl = 0x4C82;
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
 const LO_FLAGS_DIRECT_IO: u32 = 16;
 const LO_NAME_SIZE: usize = 64;
+/// The longest label.
+pub const LABEL_MAX: usize = LO_NAME_SIZE - 1;
 /// Others may take the free device between our asking and our taking it.
 const TRIES: u32 = 64;
 
@@ -35,10 +41,10 @@ pub enum LoopError {
     #[error("no free loop device: {0}")]
     NoneFree(io::Error),
     /// The kernel refused the file.
-    #[error("cannot put {backing} on a loop device: {source}")]
+    #[error("cannot set up loop device {label}: {source}")]
     Configure {
-        /// The file.
-        backing: PathBuf,
+        /// The device's label or path.
+        label: String,
         /// Why.
         source: io::Error,
     },
@@ -88,19 +94,14 @@ struct Config {
     reserved: [u64; 8],
 }
 
-/// Puts the file `backing` on a free loop device, which is cleared when its
-/// last user closes it. `label` is what tools show for it, cut at 63 bytes.
+/// Puts a file on a free loop device, which is cleared when its last user
+/// closes it. `label` stays with the device, cut at [`LABEL_MAX`] bytes; the
+/// file's path as the kernel sees it is shown to all.
 ///
-/// Reads and writes bypass the page cache of `backing` where its filesystem
-/// can, so that nothing is cached twice and writes count against whoever makes
-/// them.
-pub fn attach(backing: &Path, label: &str) -> Result<LoopDevice, LoopError> {
-    let open = |path: &Path| {
-        let file = OpenOptions::new().read(true).write(true).open(path);
-        file.map_err(|source| LoopError::Open { path: path.to_path_buf(), source })
-    };
-    let control = open(Path::new(CONTROL))?;
-    let file = open(backing)?;
+/// Reads and writes bypass the page cache of the file where its filesystem can,
+/// so that nothing is cached twice and writes count against whoever makes them.
+pub fn attach(file: &File, label: &str) -> Result<LoopDevice, LoopError> {
+    let control = open(Path::new(CONTROL), true)?;
     let mut direct = LO_FLAGS_DIRECT_IO;
     for _ in 0..TRIES {
         // SAFETY: the request takes no argument; the descriptor is open.
@@ -109,15 +110,20 @@ pub fn attach(backing: &Path, label: &str) -> Result<LoopDevice, LoopError> {
             return Err(LoopError::NoneFree(io::Error::last_os_error()));
         }
         let path = PathBuf::from(format!("/dev/loop{number}"));
-        let device = open(&path)?;
-        match configure(&device, &file, label, LO_FLAGS_AUTOCLEAR | direct) {
+        let device = open(&path, true)?;
+        match configure(&device, file, label, LO_FLAGS_AUTOCLEAR | direct) {
             Ok(()) => return Ok(LoopDevice { device, path }),
             Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) && direct != 0 => direct = 0,
-            Err(source) => return Err(LoopError::Configure { backing: backing.to_path_buf(), source }),
+            Err(source) => return Err(LoopError::Configure { label: label.to_string(), source }),
         }
     }
     Err(LoopError::Contended)
+}
+
+fn open(path: &Path, write: bool) -> Result<File, LoopError> {
+    let file = OpenOptions::new().read(true).write(write).open(path);
+    file.map_err(|source| LoopError::Open { path: path.to_path_buf(), source })
 }
 
 fn configure(device: &File, backing: &File, label: &str, flags: u32) -> io::Result<()> {
@@ -125,7 +131,7 @@ fn configure(device: &File, backing: &File, label: &str, flags: u32) -> io::Resu
     let mut config: Config = unsafe { std::mem::zeroed() };
     config.fd = backing.as_raw_fd() as u32;
     config.info.flags = flags;
-    for (to, from) in config.info.file_name[..LO_NAME_SIZE - 1].iter_mut().zip(label.bytes()) {
+    for (to, from) in config.info.file_name[..LABEL_MAX].iter_mut().zip(label.bytes()) {
         *to = from;
     }
     // SAFETY: `config` has the layout of the kernel's struct and lives through the call.
@@ -133,34 +139,70 @@ fn configure(device: &File, backing: &File, label: &str, flags: u32) -> io::Resu
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Every loop device in use: its path and its file's.
-pub fn list() -> Result<Vec<(PathBuf, PathBuf)>, LoopError> {
+/// A loop device in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InUse {
+    /// The device's path.
+    pub path: PathBuf,
+    /// Its label, see [`attach`].
+    pub label: String,
+    /// Inode of its file.
+    inode: u64,
+    /// Filesystem of its file.
+    filesystem: u64,
+}
+
+impl InUse {
+    /// Whether its file is this one.
+    pub fn holds(&self, file: &Metadata) -> bool {
+        (self.inode, self.filesystem) == (file.ino(), file.dev())
+    }
+}
+
+/// Every loop device in use.
+pub fn list() -> Result<Vec<InUse>, LoopError> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/sys/block").map_err(LoopError::List)? {
-        let name = entry.map_err(LoopError::List)?.file_name();
-        let name = name.to_string_lossy();
-        if !name.starts_with("loop") {
+        let entry = entry.map_err(LoopError::List)?;
+        let name = entry.file_name();
+        // Without this directory it is not in use.
+        if !name.to_string_lossy().starts_with("loop") || !entry.path().join("loop").exists() {
             continue;
         }
-        match fs::read_to_string(format!("/sys/block/{name}/loop/backing_file")) {
-            Ok(backing) => {
-                let backing = backing.trim_end_matches('\n').trim_end_matches(" (deleted)");
-                found.push((PathBuf::from(format!("/dev/{name}")), PathBuf::from(backing)));
-            }
-            // No directory `loop`: not in use, or no longer.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENXIO | libc::ENODEV)) => {
-            }
+        let path = Path::new("/dev").join(name);
+        match status(&open(&path, false)?) {
+            Ok(info) => found.push(InUse {
+                path,
+                label: text(&info.file_name),
+                inode: info.inode,
+                filesystem: info.device,
+            }),
+            // No longer.
+            Err(error) if error.raw_os_error() == Some(libc::ENXIO) => {}
             Err(error) => return Err(LoopError::List(error)),
         }
     }
     Ok(found)
 }
 
+fn status(device: &File) -> io::Result<Info> {
+    // SAFETY: a plain struct of integers, for which zero is valid.
+    let mut info: Info = unsafe { std::mem::zeroed() };
+    // SAFETY: `info` has the layout of the kernel's struct, which it fills in.
+    let result = unsafe { libc::ioctl(device.as_raw_fd(), LOOP_GET_STATUS64, &raw mut info) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(info) }
+}
+
+fn text(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
 /// Clears the device at `path` as soon as nothing uses it.
 pub fn detach(path: &Path) -> Result<(), LoopError> {
     let device = File::open(path).map_err(|source| LoopError::Open { path: path.to_path_buf(), source })?;
     clear(std::os::fd::AsFd::as_fd(&device))
-        .map_err(|source| LoopError::Configure { backing: path.to_path_buf(), source })
+        .map_err(|source| LoopError::Configure { label: path.display().to_string(), source })
 }
 
 fn clear(device: BorrowedFd<'_>) -> io::Result<()> {
@@ -185,16 +227,18 @@ mod tests {
     #[test]
     fn a_device_goes_with_its_last_user() {
         let backing = std::env::temp_dir().join(format!("drydock-loop-{}", std::process::id()));
-        let file = File::create(&backing).unwrap();
+        let file = File::options().read(true).write(true).create_new(true).open(&backing).unwrap();
         file.set_len(1 << 20).unwrap();
-        let device = attach(&backing, "drydock test").expect("this test needs root and loop devices");
-        assert!(list().unwrap().iter().any(|(path, of)| *path == device.path && *of == backing));
+        let metadata = file.metadata().unwrap();
+        let device = attach(&file, "drydock test").expect("this test needs root and loop devices");
+        let used = list().unwrap().into_iter().find(|used| used.path == device.path).unwrap();
+        assert!(used.holds(&metadata));
+        assert_eq!(used.label, "drydock test");
         drop(device);
         fs::remove_file(&backing).unwrap();
         // Clearing on the last close happens in the kernel's own time.
-        let gone = || !list().unwrap().iter().any(|(_, of)| *of == backing);
         let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
-        while !gone() {
+        while list().unwrap().iter().any(|used| used.holds(&metadata)) {
             assert!(std::time::Instant::now() < until, "the device is still there");
             std::thread::yield_now();
         }

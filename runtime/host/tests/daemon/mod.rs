@@ -109,6 +109,18 @@ impl Daemon {
         (status.unwrap(), serde_json::from_str(body).unwrap_or(Value::Null))
     }
 
+    /// Waits until there is nothing more than before.
+    pub(crate) fn comes_back_to(&self, before: &BTreeSet<String>) {
+        let until = Instant::now() + GUARD;
+        while self.traces() != *before {
+            let now = self.traces();
+            let (left, gone): (Vec<_>, Vec<_>) =
+                (now.difference(before).collect(), before.difference(&now).collect());
+            assert!(Instant::now() < until, "left behind: {left:#?}; gone: {gone:#?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Everything on the machine that carries the instance's name.
     pub(crate) fn traces(&self) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
@@ -125,11 +137,8 @@ impl Daemon {
             |line: &&str| line.contains(name.as_str()) || line.contains(self.state.path().to_str().unwrap());
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
         found.extend(mounts.lines().filter(ours).map(str::to_owned));
-        for (device, file) in drydock_sandbox::loop_device::list().unwrap() {
-            if file.starts_with(self.state.path()) {
-                found.insert(device.display().to_string());
-            }
-        }
+        let disks = drydock_sandbox::loop_device::list().unwrap().into_iter();
+        found.extend(disks.map(|used| used.label).filter(|label| label.starts_with(name.as_str())));
         found.extend(processes_in(name));
         found
     }

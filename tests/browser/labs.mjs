@@ -1,7 +1,7 @@
 // A directory of labs for the tests of the pages: the real ones, and one that
 // has every kind of block.
 
-import { mkdtempSync, readdirSync, existsSync, symlinkSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, readdirSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -11,6 +11,8 @@ const here = dirname(fileURLToPath(import.meta.url));
 /** Makes the directory and lets servers that start from now on use it. */
 export function useLabsWithBlocks() {
   const dir = mkdtempSync(join(tmpdir(), 'ddlabs'));
+  // The web server reads it as a user of its own.
+  chmodSync(dir, 0o755);
   const add = (from) => {
     for (const name of readdirSync(from)) {
       if (existsSync(join(from, name, 'guide.md'))) symlinkSync(join(from, name), join(dir, name));
@@ -30,4 +32,13 @@ export async function prompt(page) {
 /** Waits until a run block is in a state. */
 export async function state(page, block, name) {
   await page.waitForSelector(`.block.run[data-block="${block}"][data-state="${name}"]`);
+}
+
+/** The id of the session of the learner who looks at the page of a lab. */
+export async function sessionOf(page) {
+  return page.evaluate(async () => {
+    const body = JSON.stringify({ lab: document.body.dataset.lab });
+    const headers = { 'Content-Type': 'application/json' };
+    return (await (await fetch('/api/sessions', { method: 'POST', headers, body })).json()).id;
+  });
 }

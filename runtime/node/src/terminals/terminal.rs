@@ -31,6 +31,10 @@ const STALL: Duration = Duration::from_secs(10);
 const FRAMES_MAX: usize = 1024;
 /// The program is held back while fewer than this many more would fit.
 const FRAMES_SPARE: usize = 128;
+/// So many bytes in one turn are a flood.
+const FLOOD: u64 = 8 * 1024;
+/// How long a flood is left alone after each turn while nobody looks.
+const UNSEEN_PAUSE: Duration = Duration::from_millis(20);
 /// Bytes still read once the shell has ended.
 const LAST_BYTES: usize = 1 << 20;
 
@@ -163,12 +167,12 @@ impl Terminal {
                 },
                 status = &mut self.shell.status => break status.unwrap_or(-1),
                 read = self.pty.read(&mut self.buffer[..room]), if self.open && !held => {
+                    let before = self.offset;
                     match read {
                         Ok(count) if count > 0 => self.printed(count, room),
                         _ => self.open = false,
                     }
-                    // Other terminals have their turn.
-                    tokio::task::yield_now().await;
+                    self.pause(self.offset - before).await;
                 }
                 () = tokio::time::sleep_until(stalled_at), if held => self.drop_stalled(),
             }
@@ -181,6 +185,16 @@ impl Terminal {
             let _ = answer.send(());
         }
         status
+    }
+
+    /// Lets other terminals have their turn. A flood that nobody looks at, and
+    /// so nobody holds back, is slowed down, or it would keep PID 1 busy.
+    async fn pause(&self, printed: u64) {
+        if self.viewers.is_empty() && printed >= FLOOD {
+            tokio::time::sleep(UNSEEN_PAUSE).await;
+        } else {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Does what is asked; only for `Close` is its answer left to the caller.

@@ -10,8 +10,10 @@ mod seats;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
+use drydock_agent::AgentError;
 use drydock_lab::Lab;
 use drydock_protocol::host::{AddNode, CreateSession, Features, Limits, NodeState, Session, Verb};
 use tokio::sync::{Mutex as AsyncMutex, watch};
@@ -185,7 +187,7 @@ impl Sessions {
 
     /// Seconds until this session ends unless somebody does something in it.
     pub fn idle_left(&self, session: &Session) -> u64 {
-        let longest = std::time::Duration::from_secs(self.shared.settings.idle_minutes * 60);
+        let longest = Duration::from_secs(self.shared.settings.idle_minutes * 60);
         longest.saturating_sub(self.shared.activity.idle(&session.id)).as_secs()
     }
 
@@ -381,5 +383,17 @@ pub fn find_node<'a>(session: &'a Session, name: &str) -> Result<&'a drydock_pro
         Ok(node)
     } else {
         Err(AppError::Conflict(format!("{name} is not running")))
+    }
+}
+
+/// What a node is asked, within a time: one with too many processes may not
+/// answer.
+pub async fn within<T>(
+    patience: Duration,
+    work: impl Future<Output = Result<T, AgentError>>,
+) -> Result<T, AppError> {
+    match tokio::time::timeout(patience, work).await {
+        Ok(done) => Ok(done?),
+        Err(_) => Err(AppError::Busy(format!("the node did not answer within {} s", patience.as_secs()))),
     }
 }

@@ -53,7 +53,9 @@ async fn answers_carry_a_strict_policy() {
     let server = TestServer::start().await;
     let client = server.learner().await;
     for path in ["/", "/labs/small/1", "/api/labs/small/progress", "/nowhere", "/healthz"] {
+        let head = client.send(client.request(Method::HEAD, path).body(Full::default()).unwrap()).await;
         let answer = client.get(path).await;
+        assert_eq!(head.status, answer.status, "{path}");
         let policy = answer.headers["content-security-policy"].to_str().unwrap();
         for part in ["default-src 'none'", "script-src 'self' 'wasm-unsafe-eval'", "frame-ancestors 'none'"] {
             assert!(policy.contains(part), "{path}: {policy}");

@@ -1,5 +1,7 @@
 //! `/api/sessions/{id}/setup` and `/checks`: the lab's scripts, run in nodes.
 
+use std::time::Duration;
+
 use axum::{
     Json as Answer,
     extract::{Path, State},
@@ -10,10 +12,19 @@ use drydock_protocol::{agent::Exec, host::Session};
 use serde::{Deserialize, Serialize};
 
 use super::{Json, progress};
-use crate::{db::Mark, error::AppError, learner::Learner, sessions::find_node, state::AppState};
+use crate::{
+    db::Mark,
+    error::AppError,
+    learner::Learner,
+    sessions::{find_node, within},
+    state::AppState,
+};
 
 /// How long a script may take, in milliseconds.
 const TIMEOUT_MS: u64 = 10_000;
+
+/// How long a node may take for a script that it should have ended by then.
+const PATIENCE: Duration = Duration::from_millis(TIMEOUT_MS + 5000);
 
 /// How much of a script's output is read, in bytes.
 const OUTPUT_MAX: usize = 64 * 1024;
@@ -101,7 +112,8 @@ async fn session_of_lab(app: &AppState, learner: &Learner, id: &str, lab: &str) 
 
 async fn run(session: &Session, script: &CheckScript) -> Result<Ran, AppError> {
     let node = find_node(session, &script.node)?;
-    let output = Agent::connect(&node.agent).await?.run(exec_of(script), b"", OUTPUT_MAX).await?;
+    let run = async { Agent::connect(&node.agent).await?.run(exec_of(script), b"", OUTPUT_MAX).await };
+    let output = within(PATIENCE, run).await?;
     Ok(Ran { status: output.status, last_line: last_line(&output.stdout) })
 }
 

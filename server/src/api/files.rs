@@ -1,5 +1,7 @@
 //! `/api/sessions/{id}/nodes/{node}/files`: files of a node.
 
+use std::time::Duration;
+
 use axum::{
     body::Bytes,
     extract::{Path, Query, State},
@@ -9,10 +11,18 @@ use axum::{
 use drydock_agent::Agent;
 use serde::Deserialize;
 
-use crate::{error::AppError, learner::Learner, sessions::find_node, state::AppState};
+use crate::{
+    error::AppError,
+    learner::Learner,
+    sessions::{find_node, within},
+    state::AppState,
+};
 
 /// The longest file that goes through the page, in bytes.
 pub const FILE_MAX: usize = 1 << 20;
+
+/// How long a node may take for a file.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The query of both requests.
 #[derive(Debug, Deserialize)]
@@ -32,7 +42,8 @@ pub async fn put(
     let session = app.sessions.get(&learner, &id).await?;
     let node = find_node(&session, &node)?;
     check_path(&which.path)?;
-    Agent::connect(&node.agent).await?.put(&which.path, 0o644, &body).await?;
+    within(PATIENCE, async { Agent::connect(&node.agent).await?.put(&which.path, 0o644, &body).await })
+        .await?;
     app.sessions.touch(&id);
     Ok(StatusCode::NO_CONTENT)
 }
@@ -47,7 +58,8 @@ pub async fn get(
     let session = app.sessions.get(&learner, &id).await?;
     let node = find_node(&session, &node)?;
     check_path(&which.path)?;
-    let bytes = Agent::connect(&node.agent).await?.get(&which.path, FILE_MAX as u64).await?;
+    let get = async { Agent::connect(&node.agent).await?.get(&which.path, FILE_MAX as u64).await };
+    let bytes = within(PATIENCE, get).await?;
     // Never shown by the browser as a page of ours, whatever it holds.
     let headers =
         [(header::CONTENT_TYPE, "application/octet-stream"), (header::CONTENT_DISPOSITION, "attachment")];

@@ -24,9 +24,12 @@ use tokio::{sync::mpsc, time::timeout};
 use crate::{
     error::AppError,
     learner::Learner,
-    sessions::{Seat, find_node},
+    sessions::{Seat, find_node, within},
     state::AppState,
 };
+
+/// How long a node may take to take us in.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The longest message a page may send: a kind byte and a chunk of input.
 const MESSAGE_MAX: usize = CHUNK + 1;
@@ -80,8 +83,8 @@ pub async fn attach(
     };
     let seat = app.sessions.take_seat(&learner)?;
     let size = Size { cols: viewer.cols, rows: viewer.rows }.clamped();
-    let agent = Agent::connect(&node.agent).await?;
-    let (sender, receiver) = agent.attach(&terminal, size, viewer.view_only).await?.split();
+    let attach = async { Agent::connect(&node.agent).await?.attach(&terminal, size, viewer.view_only).await };
+    let (sender, receiver) = within(PATIENCE, attach).await?.split();
     let upgrade = upgrade.write_buffer_size(0).max_write_buffer_size(2 * drydock_protocol::frame::MAX);
     Ok(upgrade.on_upgrade(move |socket| carry(socket, Link { app, id, seat, sender, receiver })))
 }

@@ -31,6 +31,7 @@ pub(super) fn run(context: &Context, args: &HostArgs) -> Result<ExitCode> {
     config.limits = settings.limits;
     config.sessions_max = settings.sessions_max;
     config.nodes_max = settings.nodes_max;
+    config.session_seconds_max = config.session_seconds_max.max(settings.session_minutes.saturating_mul(60));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let shutdown = super::stop_signal().await?;

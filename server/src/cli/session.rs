@@ -224,7 +224,12 @@ fn describe(node: &drydock_protocol::host::Node) -> String {
 }
 
 async fn verb(context: &Context, args: &NodeArgs, verb: Verb) -> Result<()> {
-    context.host.verb(&args.id, &args.node, verb).await?;
+    let session = context.host.verb(&args.id, &args.node, verb).await?;
+    if verb == Verb::Reset
+        && let Some(lab) = Labs::new(&context.config.settings()?.labs).get(&session.purpose).await
+    {
+        crate::sessions::copy_files(&lab, &session, Some(&args.node)).await?;
+    }
     Ok(())
 }
 

@@ -20,6 +20,12 @@ pub use sessions::{EndReason, PastSession};
 /// How many requests may wait for the connection.
 const QUEUE: usize = 1024;
 
+/// Learners who did nothing yet that are remembered.
+const LOOKERS_MAX: u32 = 50_000;
+
+/// How many are forgotten in one go, so that nobody waits long.
+const FORGET_AT_ONCE: u32 = 5_000;
+
 /// Why the database did not do what it was asked.
 #[derive(Debug, Error)]
 pub enum DbError {
@@ -85,6 +91,27 @@ impl Db {
         });
         self.jobs.send(job).await.map_err(|_| DbError::Closed)?;
         Ok(result.await.map_err(|_| DbError::Closed)??)
+    }
+}
+
+impl Db {
+    /// Forgets learners who only ever looked at pages, but for the newest
+    /// [`LOOKERS_MAX`]: anyone can make them by asking for a page without a
+    /// cookie. Returns how many; until it is 0, some may be left.
+    pub async fn forget_lookers(&self) -> Result<usize, DbError> {
+        self.transaction(|t| {
+            t.prepare_cached(
+                "DELETE FROM learners WHERE id IN (
+                     SELECT id FROM learners
+                     WHERE NOT EXISTS (SELECT 1 FROM marks WHERE learner = learners.id)
+                       AND NOT EXISTS (SELECT 1 FROM sessions WHERE learner = learners.id)
+                       AND NOT EXISTS (SELECT 1 FROM grants WHERE learner = learners.id)
+                       AND NOT EXISTS (SELECT 1 FROM members WHERE learner = learners.id)
+                     ORDER BY created DESC LIMIT ?1 OFFSET ?2)",
+            )?
+            .execute((FORGET_AT_ONCE, LOOKERS_MAX))
+        })
+        .await
     }
 }
 

@@ -16,6 +16,9 @@ use crate::db::EndReason;
 /// How often sessions are looked at.
 const EVERY: Duration = Duration::from_secs(15);
 
+/// How often learners who did nothing are forgotten.
+const TIDY_EVERY: Duration = Duration::from_secs(300);
+
 /// How long a node may take to say how long nobody typed.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -70,6 +73,7 @@ pub(super) async fn run(sessions: &Sessions) {
     }
     let mut known: Arc<Vec<Session>> = Arc::default();
     let mut sweep = tokio::time::interval(EVERY);
+    let mut tidy = tokio::time::interval(TIDY_EVERY);
     loop {
         let live = roster.borrow_and_update().clone();
         note_gone(sessions, &known, &live).await;
@@ -77,7 +81,18 @@ pub(super) async fn run(sessions: &Sessions) {
         known = live;
         tokio::select! {
             _ = sweep.tick() => end_idle(sessions).await,
+            _ = tidy.tick() => forget_lookers(sessions).await,
             changed = roster.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+async fn forget_lookers(sessions: &Sessions) {
+    loop {
+        match sessions.shared.db.forget_lookers().await {
+            Ok(0) => return,
+            Ok(count) => tracing::info!(count, "forgot learners who did nothing"),
+            Err(error) => return tracing::error!(%error, "cannot forget learners who did nothing"),
         }
     }
 }

@@ -1,11 +1,16 @@
 //! What a node has before the learner arrives: the lab's files in `/lab`.
 
+use std::time::Duration;
+
 use drydock_agent::Agent;
 use drydock_lab::Lab;
 use drydock_protocol::host::Session;
 
-use super::{Shared, running};
+use super::{Shared, running, within};
 use crate::error::AppError;
+
+/// How long one file may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The longest file that is copied, in bytes.
 const FILE_MAX: u64 = 16 << 20;
@@ -31,7 +36,10 @@ pub async fn copy_files(lab: &Lab, session: &Session, only: Option<&str>) -> Res
         let bytes = tokio::fs::read(&file.source).await.map_err(AppError::internal)?;
         let mode = if file.executable { 0o755 } else { 0o644 };
         for node in running(session).filter(|node| only.is_none_or(|only| node.name == only)) {
-            Agent::connect(&node.agent).await?.put(&file.target, mode, &bytes).await?;
+            within(PATIENCE, async {
+                Agent::connect(&node.agent).await?.put(&file.target, mode, &bytes).await
+            })
+            .await?;
         }
     }
     Ok(())

@@ -19,7 +19,9 @@ pub async fn know_learner(State(app): State<AppState>, mut request: Request, nex
     let name = if secure { COOKIE_SECURE } else { COOKIE_PLAIN };
     let known = cookie(request.headers(), name).and_then(|value| app.cookies.verify(value));
     let path = request.uri().path();
-    let page = request.method() == Method::GET && !path.starts_with("/api/") && !path.starts_with("/assets/");
+    let page = matches!(*request.method(), Method::GET | Method::HEAD)
+        && !path.starts_with("/api/")
+        && !path.starts_with("/assets/");
     let made = match (&known, page) {
         (None, true) => match Learner::new() {
             Ok(learner) => Some(learner),

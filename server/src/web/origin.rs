@@ -64,9 +64,14 @@ impl Origins {
         loopback || (self.url.starts_with("https:") && self.url.ends_with(&format!("//{host}")))
     }
 
-    /// `connect-src` needs the WebSocket form of each origin.
+    /// `connect-src` needs the WebSocket form of each origin. It knows no IPv6
+    /// addresses: there `'self'` must do.
     pub fn sockets(&self) -> String {
-        let sockets: Vec<_> = self.allowed.iter().map(|origin| origin.replacen("http", "ws", 1)).collect();
+        let mut sockets: Vec<_> =
+            self.allowed.iter().map(|origin| origin.replacen("http", "ws", 1)).collect();
+        sockets.retain(|socket| !socket.contains('['));
+        sockets.sort();
+        sockets.dedup();
         sockets.join(" ")
     }
 }

@@ -1,6 +1,6 @@
 //! Every route, and what all requests go through.
 
-use std::any::Any;
+use std::{any::Any, time::Duration};
 
 use axum::{
     Router,
@@ -11,7 +11,7 @@ use axum::{
 };
 use tower_http::{
     catch_panic::CatchPanicLayer, compression::CompressionLayer, limit::RequestBodyLimitLayer,
-    trace::TraceLayer,
+    timeout::RequestBodyTimeoutLayer, trace::TraceLayer,
 };
 
 use super::{cookies, headers, origin};
@@ -25,6 +25,9 @@ use crate::{
 
 /// The longest body of a request, in bytes.
 const BODY_MAX: usize = files::FILE_MAX;
+
+/// How long a body may pause on its way.
+const BODY_SILENCE: Duration = Duration::from_secs(15);
 
 /// One path of the API.
 pub struct ApiRoute {
@@ -79,6 +82,7 @@ pub fn router(app: AppState) -> Router {
         .layer(CompressionLayer::new())
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(RequestBodyLimitLayer::new(BODY_MAX))
+        .layer(RequestBodyTimeoutLayer::new(BODY_SILENCE))
         .layer(middleware::from_fn_with_state(app.clone(), cookies::know_learner))
         .layer(middleware::from_fn_with_state(app.clone(), origin::same_origin))
         .layer(middleware::from_fn_with_state(app.clone(), headers::secure))

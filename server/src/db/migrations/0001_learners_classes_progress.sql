@@ -66,3 +66,7 @@ CREATE TABLE grants (
     created INTEGER NOT NULL,
     PRIMARY KEY (session, learner)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX grants_by_learner ON grants (learner);
+
+CREATE INDEX learners_by_age ON learners (created);

@@ -198,12 +198,12 @@ async fn going_on(app: &AppState, learner: &Learner, lab: &Lab, progress: &Progr
     };
     let running = session.and_then(|session| {
         let names: Vec<&str> = running(&session).map(|node| node.name.as_str()).collect();
-        let minutes = seconds_left(&session).div_ceil(60);
+        let left = time(seconds_left(&session) / 60);
         match names.as_slice() {
             [] => None,
-            [one] => Some(format!("{one} is still running, {minutes} min left")),
+            [one] => Some(format!("{one} is still running, {left} left")),
             [firsts @ .., last] => {
-                Some(format!("{} and {last} are still running, {minutes} min left", firsts.join(", ")))
+                Some(format!("{} and {last} are still running, {left} left", firsts.join(", ")))
             }
         }
     });
@@ -242,6 +242,11 @@ fn percent(byte: u8) -> Vec<char> {
     } else {
         format!("%{byte:02X}").chars().collect()
     }
+}
+
+/// `41 min`, or `3 h 59 min` where minutes alone would be hard to grasp.
+fn time(minutes: u64) -> String {
+    if minutes < 120 { format!("{minutes} min") } else { format!("{} h {} min", minutes / 60, minutes % 60) }
 }
 
 /// The day of a time, such as "12 November".

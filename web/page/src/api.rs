@@ -26,6 +26,9 @@ pub(crate) struct Failure {
 pub(crate) struct Session {
     pub(crate) id: String,
     pub(crate) seconds_left: f64,
+    /// Seconds until it ends because nobody types.
+    #[serde(default)]
+    pub(crate) idle_left: Option<f64>,
     /// Seconds that Extend adds now; 0 when it can't be extended.
     pub(crate) extend_by: f64,
     /// Minutes without typing after which it ends.

@@ -5,12 +5,19 @@ use std::{cell::Cell, rc::Rc};
 use wasm_bindgen::JsCast;
 use web_sys::{Element, Event, HtmlElement, KeyboardEvent, PointerEvent};
 
-use crate::{app::app, dom};
+use crate::dom;
 
 /// The guide is never narrower.
 const GUIDE_LEAST: f64 = 360.0;
 /// The terminal keeps this many columns.
 const COLUMNS_LEAST: f64 = 60.0;
+/// A column's width in pixels, with text of 14 pixels and of 12.
+const COLUMN: f64 = 8.4;
+const COLUMN_SMALL: f64 = 7.2;
+/// What the terminal leaves free at its sides.
+const TERMINAL_EDGES: f64 = 40.0;
+/// The divider's own width.
+const WIDTH: f64 = 9.0;
 /// Arrow keys move so far.
 const STEP: f64 = 16.0;
 /// Where this browser keeps the place, in pixels.
@@ -80,8 +87,9 @@ impl Divider {
     fn bounds(&self) -> (f64, f64) {
         let left = self.guide.get_bounding_client_rect().left();
         let right = self.grid.get_bounding_client_rect().right();
-        let terminal = app().tabs.cell_width().unwrap_or(8.4) * COLUMNS_LEAST + 40.0;
-        (GUIDE_LEAST, (right - left - 9.0 - terminal).max(GUIDE_LEAST))
+        let wide = dom::window().inner_width().ok().and_then(|width| width.as_f64()).is_none_or(|width| width >= 1280.0);
+        let terminal = if wide { COLUMN } else { COLUMN_SMALL } * COLUMNS_LEAST + TERMINAL_EDGES;
+        (GUIDE_LEAST, (right - left - WIDTH - terminal).max(GUIDE_LEAST))
     }
 
     fn place(&self, width: f64) {

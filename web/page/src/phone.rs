@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 
 use wasm_bindgen::JsCast;
-use web_sys::{Element, Event, FocusEvent, HtmlElement};
+use web_sys::{Element, Event, FocusEvent, HtmlElement, InputEvent, KeyboardEvent};
 
 use crate::{app::app, dom, pane::Pane, runs::Status};
 
@@ -35,7 +35,7 @@ thread_local! {
 }
 
 /// Whether Ctrl is latched; it counts for one key.
-pub(crate) fn take_ctrl() -> bool {
+fn take_ctrl() -> bool {
     let on = CTRL.replace(false);
     if on {
         draw_latches();
@@ -44,7 +44,7 @@ pub(crate) fn take_ctrl() -> bool {
 }
 
 /// Whether Alt is latched; it counts for one key.
-pub(crate) fn take_alt() -> bool {
+fn take_alt() -> bool {
     let on = ALT.replace(false);
     if on {
         draw_latches();
@@ -68,6 +68,7 @@ pub(crate) fn start() {
     if let Some(bar) = dom::by_id("key-bar") {
         dom::on::<Event>(&bar, "pointerdown", |event| event.prevent_default());
     }
+    latch_typing();
     let terminals = &app().tabs.root;
     let typing = |on: bool| {
         let coarse = dom::window().match_media("(pointer: coarse)").ok().flatten().is_some_and(|query| query.matches());
@@ -78,6 +79,25 @@ pub(crate) fn start() {
         typing(text.is_some_and(|element| element.tag_name() == "TEXTAREA"));
     });
     dom::on::<FocusEvent>(terminals, "focusout", move |_| typing(false));
+}
+
+/// A latched Ctrl or Alt counts for the next character of the phone's own
+/// keyboard, too, which comes as a key or, on Android, as text.
+fn latch_typing() {
+    let terminals = &app().tabs.root;
+    dom::on_first::<KeyboardEvent>(terminals, "keydown", |event| {
+        let key = event.key();
+        let plain = key.chars().count() == 1 && !event.ctrl_key() && !event.alt_key() && !event.meta_key();
+        take_typed(&event, plain.then_some(key));
+    });
+    dom::on_first::<InputEvent>(terminals, "beforeinput", |event| take_typed(&event, event.data()));
+}
+
+fn take_typed(event: &Event, text: Option<String>) {
+    let Some(text) = text.filter(|_| CTRL.get() || ALT.get()) else { return };
+    event.prevent_default();
+    event.stop_propagation();
+    send(&text);
 }
 
 /// Shows the guide or the terminal; on a wide page both are there anyway.
@@ -155,7 +175,7 @@ fn send(text: &str) {
 }
 
 /// What a terminal sends for a text with Ctrl or Alt held.
-pub(crate) fn with_latches(text: &[u8], ctrl: bool, alt: bool) -> Vec<u8> {
+fn with_latches(text: &[u8], ctrl: bool, alt: bool) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len() + 1);
     if alt {
         bytes.push(0x1b);

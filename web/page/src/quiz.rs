@@ -70,8 +70,10 @@ fn show(form: &Element, verdict: &Verdict) {
         input.set_disabled(true);
     }
     if let Some(button) = dom::find(form, ".answer-button") {
-        dom::show(&button, !verdict.right);
         button.set_text_content(Some("Try again"));
+    }
+    if let Some(foot) = dom::find(form, ".foot") {
+        dom::show(&foot, !verdict.right);
     }
     hint(form, if verdict.right { "" } else { "Counts as done when right." });
     let spoken: Vec<String> = dom::all(form, ".reply").iter().filter_map(|reply| reply.text_content()).collect();

@@ -47,7 +47,9 @@ fn enter(region: &Element) {
             dom::focus(region);
         }
         _ => {
-            if let Some(first) = dom::find(region, "a, button:not([hidden]), summary") {
+            // Some are for other widths, and not there now.
+            let there = |element: &Element| element.get_bounding_client_rect().width() > 0.0;
+            if let Some(first) = dom::all(region, "a, button, summary").into_iter().find(there) {
                 dom::focus(&first);
             }
         }

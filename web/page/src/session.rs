@@ -49,8 +49,10 @@ pub(crate) struct SessionPart {
     given: Option<String>,
     phase: RefCell<Phase>,
     session: RefCell<Option<Session>>,
-    /// When it ends, on the page's own clock.
+    /// When its time is over, on the page's own clock.
     ends_ms: Cell<f64>,
+    /// When it ends because nobody types, on the same clock.
+    idle_ends_ms: Cell<f64>,
     warned: Cell<Warned>,
     events: RefCell<Option<EventSource>>,
 }
@@ -69,6 +71,7 @@ impl SessionPart {
             phase: RefCell::new(Phase::Starting { since_ms: dom::now_ms() }),
             session: RefCell::default(),
             ends_ms: Cell::new(f64::INFINITY),
+            idle_ends_ms: Cell::new(f64::INFINITY),
             warned: Cell::new(Warned::Nothing),
             events: RefCell::default(),
         }
@@ -97,9 +100,18 @@ impl SessionPart {
         self.now().map(|session| format!("/api/sessions/{}{rest}", session.id))
     }
 
-    /// Seconds until it ends.
+    /// Seconds until it ends. That nobody types only counts when it is near:
+    /// before, each key moves it.
     pub(crate) fn seconds_left(&self) -> f64 {
-        ((self.ends_ms.get() - dom::now_ms()) / 1000.0).max(0.0)
+        let left = |ends_ms: f64| ((ends_ms - dom::now_ms()) / 1000.0).max(0.0);
+        let idle = left(self.idle_ends_ms.get());
+        let time = left(self.ends_ms.get());
+        if idle < WARN_SECONDS { time.min(idle) } else { time }
+    }
+
+    /// Whether it would end because nobody types.
+    fn idles(&self) -> bool {
+        self.idle_ends_ms.get() < self.ends_ms.get() && self.seconds_left() < WARN_SECONDS
     }
 
     fn set_phase(&self, phase: Phase) {
@@ -165,10 +177,12 @@ impl SessionPart {
 
     /// Takes in what the server says of the session.
     pub(crate) fn update(&self, session: Session) {
-        if self.seconds_left() < session.seconds_left - 1.0 {
+        let before = self.seconds_left();
+        self.ends_ms.set(dom::now_ms() + session.seconds_left * 1000.0);
+        self.idle_ends_ms.set(session.idle_left.map_or(f64::INFINITY, |left| dom::now_ms() + left * 1000.0));
+        if before < self.seconds_left() - 1.0 {
             self.warned.set(Warned::Nothing);
         }
-        self.ends_ms.set(dom::now_ms() + session.seconds_left * 1000.0);
         *self.session.borrow_mut() = Some(session.clone());
         app().tabs.sync(&session.nodes);
         cover::draw();
@@ -322,16 +336,17 @@ impl SessionPart {
     pub(crate) fn tick(&self) {
         let live = matches!(*self.phase.borrow(), Phase::Live);
         let seconds = self.seconds_left();
-        let extend_by = self.session.borrow().as_ref().map_or(0.0, |session| session.extend_by);
+        let idle_minutes = self.session.borrow().as_ref().map_or(0, |session| session.idle_minutes);
         let shown = live && seconds.is_finite();
         if let Some(left) = dom::by_id("time-left") {
             dom::show(&left, shown);
             if shown {
                 draw_left(&left, seconds);
+                dom::set(&left, "title", &format!("It ends sooner if nobody types for {idle_minutes} min"));
             }
         }
         if let Some(extend) = dom::by_id("extend") {
-            dom::show(&extend, shown && extend_by >= 60.0);
+            dom::show(&extend, shown && self.extend_minutes().is_some());
         }
         if shown {
             self.warn(seconds);
@@ -355,8 +370,13 @@ impl SessionPart {
 
     /// By how many minutes Extend moves the end now; `None` when it can't.
     pub(crate) fn extend_minutes(&self) -> Option<u64> {
-        let by = self.session.borrow().as_ref()?.extend_by;
-        (by >= 60.0).then_some((by / 60.0) as u64)
+        let session = self.session.borrow();
+        let session = session.as_ref()?;
+        match session.extend_by {
+            _ if self.idles() => Some(session.idle_minutes),
+            by if by >= 60.0 => Some((by / 60.0) as u64),
+            _ => None,
+        }
     }
 }
 
@@ -364,7 +384,7 @@ fn draw_left(left: &web_sys::Element, seconds: f64) {
     let warns = seconds < WARN_SECONDS;
     let text = match warns {
         true => minutes_and_seconds(seconds),
-        false => format!("{:.0} min", (seconds / 60.0).floor()),
+        false => long_time(seconds),
     };
     if dom::data(left, "said").as_deref() == Some(text.as_str()) {
         return;
@@ -376,6 +396,12 @@ fn draw_left(left: &web_sys::Element, seconds: f64) {
     let words = dom::make_text("span", "", &text);
     dom::add(&words, &dom::make_text("span", "long", " left"));
     dom::add(left, &words);
+}
+
+/// `41 min`, or `3 h 59 min` where minutes alone would be hard to grasp.
+fn long_time(seconds: f64) -> String {
+    let minutes = (seconds / 60.0) as u64;
+    if minutes < 120 { format!("{minutes} min") } else { format!("{} h {} min", minutes / 60, minutes % 60) }
 }
 
 /// Connects the top bar's button.

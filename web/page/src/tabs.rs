@@ -129,9 +129,13 @@ impl Tabs {
 
     /// Takes in the session's nodes.
     pub(crate) fn sync(&self, nodes: &[Node]) {
-        *self.nodes.borrow_mut() = nodes.to_vec();
+        let before = self.nodes.replace(nodes.to_vec());
         for node in nodes {
             self.pane(&node.name, "1");
+        }
+        let stood = |name: &str| before.iter().any(|node| node.name == name && node.state != "running");
+        for node in nodes.iter().filter(|node| node.state == "running" && stood(&node.name)) {
+            self.renew(&node.name);
         }
         let gone: Vec<Rc<Pane>> =
             self.panes().into_iter().filter(|pane| !nodes.iter().any(|node| node.name == pane.node)).collect();
@@ -280,14 +284,6 @@ impl Tabs {
             if pane.term == "1" { pane.renew() } else { self.remove(&pane) }
         }
         self.draw();
-    }
-
-    /// The cell's width, to keep room for enough columns.
-    pub(crate) fn cell_width(&self) -> Option<f64> {
-        let pane = self.active()?;
-        let (columns, _) = pane.view()?.size();
-        let width = pane.screen.get_bounding_client_rect().width();
-        (columns > 0 && width > 0.0).then(|| width / f64::from(columns))
     }
 
     /// Draws in other colours.

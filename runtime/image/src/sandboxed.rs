@@ -51,6 +51,9 @@ pub enum SandboxedError {
     /// The import itself failed.
     #[error("{0}")]
     Import(String),
+    /// The process has left something else than a store.
+    #[error("the image store has {0:?}, which no import makes; remove the store, and import anew")]
+    Form(std::path::PathBuf),
     /// The process died.
     #[error("unpacking ended early: {0}")]
     Died(String),
@@ -89,6 +92,7 @@ pub fn import(
         child.kill().map_err(run)?;
     }
     let status = child.wait().map_err(run)?;
+    check_form(store)?;
     match outcome.map_err(run)? {
         Some(Report::Imported(names)) if status.success() => Ok(names),
         Some(Report::Failed(reason)) => Err(SandboxedError::Import(reason)),
@@ -104,6 +108,34 @@ pub fn make_store(path: &Path) -> io::Result<()> {
     let owned = fs::metadata(path)?;
     if std::os::unix::fs::MetadataExt::uid(&owned) != ID_BASE {
         chown(path, Some(ID_BASE), Some(ID_BASE))?;
+    }
+    Ok(())
+}
+
+/// Whoever reads the store as root follows its paths. So nothing where a path
+/// of it leads may be a link, even if the process came under an archive's
+/// command: it alone could make one, and it has ended now.
+fn check_form(store: &Path) -> Result<(), SandboxedError> {
+    let is = |path: &Path, directory: bool| match fs::symlink_metadata(path) {
+        Ok(metadata) if directory => metadata.is_dir(),
+        Ok(metadata) => metadata.is_file(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
+    let check = |path: &Path, directory: bool| match is(path, directory) {
+        true => Ok(()),
+        false => Err(SandboxedError::Form(path.to_owned())),
+    };
+    for (name, directory) in [("index.json", false), ("lock", false), ("blobs", true), ("layers", true)] {
+        check(&store.join(name), directory)?;
+    }
+    let blobs = store.join("blobs/sha256");
+    check(&blobs, true)?;
+    for (parent, directory) in [(blobs, false), (store.join("layers"), true)] {
+        let Ok(entries) = fs::read_dir(&parent) else { continue };
+        for entry in entries {
+            let entry = entry.map_err(|_| SandboxedError::Form(parent.clone()))?;
+            check(&entry.path(), directory)?;
+        }
     }
     Ok(())
 }
@@ -135,5 +167,26 @@ impl Purpose {
 
     pub(crate) fn named(name: &str) -> Option<Purpose> {
         [Purpose::Catalogue, Purpose::NodeRoot].into_iter().find(|purpose| purpose.as_str() == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_store_with_links_in_its_paths_is_none() {
+        for (link, target) in
+            [("layers", "/"), ("index.json", "/etc/shadow"), ("blobs/sha256/x", "/etc/shadow")]
+        {
+            let store = tempfile::tempdir().unwrap();
+            fs::create_dir_all(store.path().join("blobs/sha256")).unwrap();
+            assert!(check_form(store.path()).is_ok());
+            symlink(target, store.path().join(link)).unwrap();
+            assert!(
+                matches!(check_form(store.path()), Err(SandboxedError::Form(path)) if path.ends_with(link))
+            );
+        }
     }
 }

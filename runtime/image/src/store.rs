@@ -19,16 +19,20 @@
 //! A layer's directory never changes once it has its name. An image's name may
 //! move to another image; the old one's files stay until nobody needs them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::config::ImageConfig;
 use crate::digest::Digest;
 use crate::reference::Reference;
+use crate::remove::remove_tree;
 
 /// The first id of the range that owns the store.
 pub const ID_BASE: u32 = 900_000;
@@ -91,8 +95,8 @@ pub struct Layer {
 /// What can go wrong in reading a store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// A file can't be read.
-    #[error("cannot read {path}: {source}")]
+    /// A file can't be read or deleted.
+    #[error("cannot read or delete {path}: {source}")]
     Read {
         /// The file.
         path: PathBuf,
@@ -194,6 +198,51 @@ impl Store {
         let path = self.blob(digest);
         read_bounded(&path, BLOB_TEXT_SIZE).map_err(|source| StoreError::Read { path, source })
     }
+}
+
+/// Deletes the layers and blobs that no image of the index needs; gives how
+/// many there were.
+///
+/// An overlay must not lose a lower directory: call this only while no node
+/// exists. While an import is at work, nothing is deleted.
+pub fn prune(store: &Store) -> Result<usize, StoreError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source: io::Error| StoreError::Read { path, source }
+    };
+    let lock = store.path.join("lock");
+    let opened = rustix::fs::open(&lock, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
+    let file = match opened {
+        Err(Errno::NOENT) => return Ok(0),
+        opened => File::from(opened.map_err(|error| failed(&lock)(error.into()))?),
+    };
+    if file.try_lock().is_err() {
+        return Ok(0);
+    }
+    let index = store.index()?;
+    let images = || index.images.values().chain(&index.node_root);
+    let layers: HashSet<&str> =
+        images().flat_map(|image| &image.layers).map(|layer| layer.diff_id.hex()).collect();
+    let blobs: HashSet<&str> = images()
+        .flat_map(|image| {
+            image.layers.iter().map(|layer| &layer.digest).chain([&image.manifest, &image.config_digest])
+        })
+        .map(Digest::hex)
+        .collect();
+    let mut count = 0;
+    for (name, needed) in [("layers", layers), ("blobs/sha256", blobs)] {
+        let path = store.path.join(name);
+        let directory = File::open(&path).map_err(failed(&path))?;
+        for entry in fs::read_dir(&path).map_err(failed(&path))? {
+            let entry = entry.map_err(failed(&path))?.file_name();
+            if !entry.to_str().is_some_and(|entry| needed.contains(entry)) {
+                remove_tree(directory.as_fd(), &entry)
+                    .map_err(|error| failed(&path.join(&entry))(error.into()))?;
+                count += 1;
+            }
+        }
+    }
+    Ok(count)
 }
 
 /// Reads a whole file that must not be larger than `limit`.

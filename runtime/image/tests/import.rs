@@ -13,7 +13,7 @@ use drydock_image::digest::Digest;
 use drydock_image::import::Purpose;
 use drydock_image::pack::{Recipe, pack};
 use drydock_image::sandboxed::{self, SandboxedError};
-use drydock_image::store::{ID_BASE, Index, Store};
+use drydock_image::store::{ID_BASE, Index, Store, prune};
 use flate2::{Compression, write::GzEncoder};
 use serde_json::json;
 use support::{Tar, need_root};
@@ -131,6 +131,21 @@ fn a_packed_image_is_imported_under_its_names() {
 #[test]
 fn the_same_input_packs_to_the_same_bytes() {
     assert_eq!(packed(&["a"], &layer()), packed(&["a"], &layer()));
+}
+
+#[test]
+fn what_no_image_needs_any_more_can_be_deleted() {
+    let place = Place::new();
+    place.import(&packed(&["a", "kept"], &layer())).unwrap();
+    place.import(&packed(&["a"], &Tar::default().file("new", "x").bytes())).unwrap();
+    let store = Store::open(place.store()).unwrap();
+    assert_eq!(prune(&store).unwrap(), 0);
+    place.import(&packed(&["kept"], &Tar::default().file("newer", "x").bytes())).unwrap();
+    assert_eq!(prune(&store).unwrap(), 4);
+    assert_eq!(place.files(), 8);
+    for image in place.index().images.values() {
+        assert!(store.layer_dirs(image).iter().all(|directory| directory.is_dir()));
+    }
 }
 
 #[test]

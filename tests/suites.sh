@@ -32,7 +32,7 @@ suite_product() {
 }
 
 suite_browser() {
-    rig node --test --test-concurrency=1 tests/browser/
+    rig node --test --test-concurrency=1 tests/browser/*.test.mjs
 }
 
 # Every command of every guide, in nodes of an instance of its own.
@@ -144,7 +144,7 @@ run_suites() {
 
 # The line in which a runner sums up: nextest, node --test, or drydock lab test.
 summary() {
-    sed 's/\x1b\[[0-9;]*m//g' "$1" | grep -E '^ *Summary \[|^(#|ℹ) (tests|pass|fail) |^[0-9]+ (labs?|guides?|blocks?)\b.*' |
+    sed 's/\x1b\[[0-9;]*m//g' "$1" | grep -E '^ *Summary \[|^(#|ℹ) (tests|pass|fail) |^[0-9]+ passed, [0-9]+ failed' |
         sed 's/^ *//' | tail -n 3 | paste -sd ' '
 }
 

@@ -1,6 +1,10 @@
 //! Commands, files, status, events and the end, over the agent socket.
 
-use crate::support::TestNode;
+use std::{
+    fs::{File, OpenOptions},
+    path::{Path, PathBuf},
+};
+
 use drydock_agent::AgentError;
 use drydock_protocol::{
     agent::{Exec, FromClient, ToClient},
@@ -9,6 +13,8 @@ use drydock_protocol::{
     node::CgroupFd,
     terminal::Size,
 };
+
+use crate::support::TestNode;
 
 fn sh(script: &str) -> Exec {
     Exec { argv: ["/bin/bash", "-c", script].map(str::to_owned).to_vec(), ..Exec::default() }
@@ -143,34 +149,69 @@ async fn what_runs_in_a_node_is_confined() {
     assert!(said.ends_with("660\n"), "{said}");
 }
 
-#[tokio::test]
-async fn commands_and_shells_enter_the_cgroups_they_are_given() {
-    let group =
-        std::path::PathBuf::from(format!("/sys/fs/cgroup/pids/drydock-node-test-{}", std::process::id()));
-    if !group.parent().unwrap().join("tasks").exists() {
-        // On v2 alone there are no `tasks` files; host's tests cover that layout.
-        return;
+/// A cgroup of the test's own in this hierarchy.
+struct Group(PathBuf);
+
+impl Group {
+    fn new(hierarchy: &Path) -> Group {
+        let group = Group(hierarchy.join(format!("drydock-node-test-{}", std::process::id())));
+        std::fs::create_dir(&group.0).unwrap();
+        group
     }
-    std::fs::create_dir(&group).unwrap();
-    let tasks = std::fs::OpenOptions::new().write(true).open(group.join("tasks")).unwrap();
-    let kind = CgroupFd::V1Tasks { controllers: "pids".into() };
-    let node = TestNode::with_groups(Features::default(), vec![(kind, tasks.into())]);
-    let output = node
-        .agent()
-        .await
-        .run(sh("grep :pids: /proc/self/cgroup; wc -l < /proc/self/cgroup"), b"", 1000)
-        .await
-        .unwrap();
-    // The namespace is rooted in the group.
-    assert!(String::from_utf8_lossy(&output.stdout).contains(":pids:/\n"));
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Killed processes leave a moment later; only empty groups go.
+        for group in [self.0.join("shell"), self.0.clone()] {
+            while group.exists() && std::fs::remove_dir(&group).is_err() {
+                std::thread::yield_now();
+            }
+        }
+    }
+}
+
+/// Commands and shells are in the group: it is the root of their namespace.
+async fn assert_in_group(node: &TestNode, hierarchy: &str) {
+    let output = node.agent().await.run(sh("cat /proc/self/cgroup"), b"", 1000).await.unwrap();
+    let line = format!("{hierarchy}:/\n");
+    assert!(String::from_utf8_lossy(&output.stdout).contains(&line), "{output:?}");
     let mut viewer = node.attach("1").await;
     let said = viewer.run("cat /proc/self/cgroup").await;
-    assert!(said.contains(":pids:/\r\n"), "{said}");
-    assert!(!std::fs::read_to_string(group.join("tasks")).unwrap().is_empty());
-    drop(node);
-    while std::fs::remove_dir(&group).is_err() {
-        tokio::task::yield_now().await;
+    assert!(said.contains(&format!("{hierarchy}:/\r\n")), "{said}");
+}
+
+#[tokio::test]
+async fn commands_and_shells_enter_v1_cgroups_by_tasks_files() {
+    let hierarchy = Path::new("/sys/fs/cgroup/pids");
+    if !hierarchy.join("tasks").exists() {
+        // Then this is a v2 machine, and the next test is the one for it.
+        assert!(v2_hierarchy().join("cgroup.procs").exists());
+        return;
     }
+    let group = Group::new(hierarchy);
+    let tasks = OpenOptions::new().write(true).open(group.0.join("tasks")).unwrap();
+    let kind = CgroupFd::V1Tasks { controllers: "pids".into() };
+    let node = TestNode::with_groups(Features::default(), vec![(kind, tasks.into())]);
+    assert_in_group(&node, ":pids").await;
+    assert!(!std::fs::read_to_string(group.0.join("tasks")).unwrap().is_empty());
+    drop(node);
+}
+
+#[tokio::test]
+async fn commands_and_shells_start_in_a_v2_cgroup() {
+    let group = Group::new(&v2_hierarchy());
+    let inner = File::open(&group.0).unwrap();
+    let node = TestNode::with_groups(Features::default(), vec![(CgroupFd::V2Dir, inner.into())]);
+    assert_in_group(&node, "0:").await;
+    assert!(!std::fs::read_to_string(group.0.join("shell/cgroup.procs")).unwrap().is_empty());
+    drop(node);
+}
+
+fn v2_hierarchy() -> PathBuf {
+    let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+    let mount = mounts.lines().find(|line| line.split(' ').nth(2) == Some("cgroup2"));
+    mount.expect("no cgroup2 is mounted on this machine").split(' ').nth(1).unwrap().into()
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! Terminals, as a browser would use them through `drydock web`.
 
-use crate::support::TestNode;
 use drydock_protocol::terminal::{FromViewer, Size, ToViewer, WINDOW};
+
+use crate::support::TestNode;
 
 #[tokio::test]
 async fn a_learner_types_and_sees_and_a_second_look_shows_the_same_screen() {

@@ -84,7 +84,12 @@ fn open_dir(path: &str) -> io::Result<OwnedFd> {
 fn kernel_filesystems(config: &Run, root: BorrowedFd<'_>) -> Result<(), StageError> {
     let nothing_runs = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     let proc = real_directory(root, "proc")?;
-    mount_at(proc.as_fd(), "proc", nothing_runs, "")?;
+    if config.own_pid {
+        mount_at(proc.as_fd(), "proc", nothing_runs, "")?;
+    } else {
+        // The node's processes are not ours to mount anew.
+        bind("/proc", "proc", false, root)?;
+    }
     let sys = real_directory(root, "sys")?;
     let sys_flags = if config.privileged { nothing_runs } else { nothing_runs | MsFlags::MS_RDONLY };
     mount_at(sys.as_fd(), "sysfs", sys_flags, "")?;
@@ -111,8 +116,7 @@ fn cgroups(config: &Run, root: BorrowedFd<'_>) -> Result<(), StageError> {
         let here = target(root, &format!("sys/fs/cgroup/{controllers}"), None)?;
         mount_at(here.as_fd(), "cgroup", readonly, options)?;
         for one in controllers.split(',').filter(|one| *one != controllers) {
-            rustix::fs::symlinkat(controllers, &place, one)
-                .map_err(step("linking a cgroup directory"))?;
+            rustix::fs::symlinkat(controllers, &place, one).map_err(step("linking a cgroup directory"))?;
         }
     }
     let remount = readonly | MsFlags::MS_REMOUNT;

@@ -37,15 +37,18 @@ pub(crate) fn signal(pidfd: &OwnedFd, signal: i32) -> io::Result<()> {
             0,
         )
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    match io::Error::last_os_error() {
+        _ if result == 0 => Ok(()),
+        // It has just ended by itself.
+        error if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+        error => Err(error),
+    }
 }
 
 fn send(container: &Container, number: i32) -> Result<(), ApiError> {
     let pidfd = container.live().pidfd.clone();
     match pidfd.map(|pidfd| signal(&pidfd, number)) {
-        // It has just ended by itself.
         None => Ok(()),
-        Some(Err(error)) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
         Some(result) => result.map_err(failed("sending a signal failed")),
     }
 }

@@ -500,10 +500,15 @@ async fn follow_stage(
     console: &mut Option<OwnedFd>,
 ) -> Result<(), Failure> {
     let control = fdpass::Packets::new(control).map_err(failed("listening to the container failed"))?;
-    let mut ready = false;
+    let (mut ready, mut closed) = (false, false);
     loop {
         let message = control.recv(MESSAGE_MAX).await.map_err(failed("listening to the container failed"))?;
         let Some((bytes, mut fds)) = message else {
+            // A stage that fails before it takes our word closes with that
+            // unread, which is told before its own last word.
+            if !std::mem::replace(&mut closed, true) {
+                continue;
+            }
             // The socket closed by the program's exec, or by the stage's death.
             return if ready {
                 Ok(())
@@ -519,7 +524,10 @@ async fn follow_stage(
                     .connect(endpoint, network.as_fd())
                     .await
                     .map_err(|error| error.context("failed to set up container networking: "))?;
-                control.send(GO, &[]).await.map_err(failed("telling the container failed"))?;
+                if let Err(error) = control.send(GO, &[]).await {
+                    // It has failed by itself, and says so next.
+                    tracing::debug!(%error, "a container's stage has ended");
+                }
             }
             FromStage::Console => *console = fds.pop(),
             FromStage::Ready { .. } => ready = true,

@@ -195,7 +195,7 @@ impl Log {
         let mut data = [None; 2];
         let mut first = ends.first;
         while ends.kept > DATA_MAX / 4 * 3 || ends.index - first > INDEX_MAX / 4 * 3 {
-            let Some((record, next)) = self.record(first)? else { break };
+            let Some((record, next)) = self.record_between(first, ends.index)? else { break };
             if next >= ends.index {
                 break;
             }
@@ -223,7 +223,10 @@ impl Log {
             let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
             (ends.first, ends.index)
         };
-        let mut at = at.max(first);
+        self.record_between(at.max(first), end)
+    }
+
+    fn record_between(&self, mut at: u64, end: u64) -> io::Result<Option<(Record, u64)>> {
         let mut bytes = [0; RECORD as usize];
         while at < end {
             self.index.read_exact_at(&mut bytes, at)?;

@@ -28,6 +28,8 @@ pub(crate) async fn pump(source: OwnedFd, stream: Stream, terminal: bool, log: A
         if moved == 0 {
             return Ok(());
         }
+        // A program that floods its output must not keep others waiting.
+        tokio::task::yield_now().await;
     }
 }
 

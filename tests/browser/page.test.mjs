@@ -281,7 +281,7 @@ test('a session that ends says so, and another begins', async () => {
   const page = await open('/labs/blocks/1');
   await prompt(page);
   await server.drydock('session', 'rm', await sessionOf(page));
-  await page.getByText('This session has ended').waitFor();
+  await page.getByRole('heading', { name: 'This session has ended' }).waitFor();
   await page.getByRole('button', { name: 'Start again at step 1' }).click();
   await prompt(page);
   await page.context().close();

@@ -88,6 +88,7 @@ fn disk(what: &str) -> impl FnOnce(io::Error) -> EngineError {
 pub fn run() -> ExitCode {
     // SAFETY: prctl with numbers only. Nobody in the node may look into us.
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
+    rustix::process::umask(rustix::fs::Mode::from(0o022));
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().event_interval(8).build() {
         Ok(runtime) => runtime,
         Err(error) => {

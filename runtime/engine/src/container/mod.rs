@@ -64,6 +64,8 @@ pub fn stage() -> ExitCode {
     // SAFETY: prctl with numbers only. Nobody in the node may look into us
     // while we hold the engine's descriptors.
     unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
+    // As every runtime gives it to a container's first program.
+    rustix::process::umask(rustix::fs::Mode::from(0o022));
     let control = control::Control::inherited();
     let result = config::read().and_then(|config| match (mode.as_str(), config) {
         ("run", config::Stage::Run(config)) => entry::run(&config, &control),

@@ -11,17 +11,17 @@ use crate::config::Layer;
 pub(super) struct HostArgs {
     #[command(flatten)]
     pub(super) settings: Layer,
-    /// End when the process that started this one does
-    #[arg(long, hide = true)]
-    with_parent: bool,
+    /// End when the process that started this one does: its PID
+    #[arg(long, hide = true, value_name = "PID")]
+    with_parent: Option<i32>,
 }
 
 pub(super) fn run(context: &Context, args: &HostArgs) -> Result<ExitCode> {
     if !nix::unistd::geteuid().is_root() {
         bail!("host makes namespaces, mounts and network links, so it must run as root");
     }
-    if args.with_parent {
-        privileges::end_with_parent()?;
+    if let Some(parent) = args.with_parent {
+        privileges::end_with_parent(parent)?;
     }
     super::log_to_stderr();
     super::make_state_dir(&context.state_dir)?;

@@ -175,7 +175,12 @@ fn spawn(name: &'static str, parts: &Parts) -> Result<Child> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let mut command = Command::new(program);
     // A group of its own: Ctrl-C is for us, and we end the parts in order.
-    command.arg(name).arg("--with-parent").envs(parts.flags.iter().cloned()).process_group(0);
+    command
+        .arg(name)
+        .arg("--with-parent")
+        .arg(std::process::id().to_string())
+        .envs(parts.flags.iter().cloned())
+        .process_group(0);
     if name == "web" {
         let listener: OwnedFd = parts.listener.try_clone()?.into();
         command.arg("--inherit-listener").stdin(Stdio::from(listener)).stdout(Stdio::piped());

@@ -30,9 +30,9 @@ pub(super) struct WebArgs {
     /// Take the listening socket from stdin
     #[arg(long, hide = true)]
     inherit_listener: bool,
-    /// End when the process that started this one does
-    #[arg(long, hide = true)]
-    with_parent: bool,
+    /// End when the process that started this one does: its PID
+    #[arg(long, hide = true, value_name = "PID")]
+    with_parent: Option<i32>,
 }
 
 /// What root prepares for the unprivileged server.
@@ -92,8 +92,8 @@ fn prepare(context: &Context, args: &WebArgs) -> Result<Prepared> {
     } else {
         std::fs::create_dir_all(&web_dir).with_context(|| format!("cannot make {}", web_dir.display()))?;
     }
-    if args.with_parent {
-        privileges::end_with_parent()?;
+    if let Some(parent) = args.with_parent {
+        privileges::end_with_parent(parent)?;
     }
     let url_file = web_dir.join(URL_FILE);
     std::fs::write(&url_file, format!("{}\n", settings.url))

@@ -63,7 +63,7 @@ impl Agent {
         // The command may end without reading its stdin; that is its business,
         // and what it printed and its status still come. The sender must live
         // until then, since a closed connection ends the command.
-        let (_sender, output) = tokio::join!(feed, receiver.to_end(limit));
+        let (_sender, output) = tokio::join!(feed, receiver.drain(limit));
         output
     }
 }
@@ -112,7 +112,7 @@ impl RunningReceiver {
     }
 
     /// All that comes, to the end.
-    pub(crate) async fn to_end(&mut self, limit: usize) -> Result<Output, AgentError> {
+    pub(crate) async fn drain(&mut self, limit: usize) -> Result<Output, AgentError> {
         let mut output = Output::default();
         loop {
             match self.recv().await?.ok_or(AgentError::Closed)? {

@@ -15,7 +15,7 @@ impl Agent {
             Ok::<_, AgentError>(sender)
         };
         // The node's own words say why it took no more, not the broken pipe.
-        let (_sender, output) = tokio::join!(feed, receiver.to_end(0));
+        let (_sender, output) = tokio::join!(feed, receiver.drain(0));
         output.map(|_| ())
     }
 
@@ -23,7 +23,7 @@ impl Agent {
     pub async fn get(mut self, path: &str, limit: u64) -> Result<Vec<u8>, AgentError> {
         self.request(&Request::Get { path: path.into(), limit }).await?;
         let (_sender, mut receiver) = self.running().split();
-        let output = receiver.to_end(usize::try_from(limit).unwrap_or(usize::MAX)).await?;
+        let output = receiver.drain(usize::try_from(limit).unwrap_or(usize::MAX)).await?;
         if output.truncated { Err(AgentError::TooLong { limit }) } else { Ok(output.stdout) }
     }
 }

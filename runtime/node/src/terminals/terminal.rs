@@ -207,7 +207,7 @@ impl Terminal {
                     self.detach(id);
                 }
             }
-            Ask::From(id, frame) => self.from_viewer(id, frame, all),
+            Ask::From(id, frame) => self.hear(id, frame, all),
             Ask::Gone(id) => {
                 self.detach(id);
             }
@@ -245,7 +245,7 @@ impl Terminal {
         Some(Attachment { id, frames: to_send, dropped: hears })
     }
 
-    fn from_viewer(&mut self, id: u64, frame: FromViewer, all: &Terminals) {
+    fn hear(&mut self, id: u64, frame: FromViewer, all: &Terminals) {
         let Some(viewer) = self.viewers.get_mut(&id) else { return };
         match frame {
             FromViewer::Ack(offset) => {

@@ -76,8 +76,12 @@ fn weight(step: &Step) -> f64 {
     step.pieces.iter().map(piece).sum::<f64>().max(0.2)
 }
 
-/// Progress as a row of bars; said in words beside it.
+/// The most pixels a row of bars is wide.
+const PICTURE_MOST: usize = 192;
+
+/// Progress as a row of bars, each of at most `width` pixels; said in words beside it.
 pub(super) fn picture(done: &[bool], here: Option<usize>, width: usize) -> String {
+    let width = width.min(PICTURE_MOST / done.len().max(1)).max(3);
     let gap = width.div_ceil(10);
     let bars: String = done
         .iter()

@@ -116,7 +116,7 @@ fn fill(bar: &Element) {
     dom::set(bar, "role", "toolbar");
     dom::set(bar, "aria-label", "Keys");
     let first = dom::make("div", "keys");
-    key(&first, "Esc", "Escape", || send("\x1b"));
+    key(&first, "Esc", "Esc", || send("\x1b"));
     key(&first, "Tab", "Tab", || send("\t"));
     latch(&first, "Ctrl", &CTRL);
     latch(&first, "Alt", &ALT);

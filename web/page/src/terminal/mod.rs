@@ -41,6 +41,11 @@ pub(crate) const SCROLLBACK_LINES: usize = 1000;
 /// The most bytes that are kept of what is typed without a connection.
 const PENDING_MAX: usize = 4096;
 
+/// Hears of new marks.
+type OnMarks = Box<dyn Fn(&[Mark])>;
+/// Hears of a text and how many lines it has.
+type OnPaste = Box<dyn Fn(&str, usize)>;
+
 /// Whom a terminal tells what.
 pub(crate) struct Callbacks {
     /// The connection's state changed; once a second while it is lost.
@@ -52,7 +57,7 @@ pub(crate) struct Callbacks {
     /// A key that is not the program's; true if it was a shortcut.
     pub(crate) on_shortcut: Box<dyn Fn(&KeyboardEvent) -> bool>,
     /// The shell printed marks that were not told before.
-    pub(crate) on_marks: Box<dyn Fn(&[Mark])>,
+    pub(crate) on_marks: OnMarks,
     /// Something was taken in.
     pub(crate) on_output: Box<dyn Fn()>,
     /// The learner typed.
@@ -60,7 +65,7 @@ pub(crate) struct Callbacks {
     /// The title changed.
     pub(crate) on_title: Box<dyn Fn(&str)>,
     /// Text of so many lines would run at once; `paste_now` if that is meant.
-    pub(crate) on_paste: Box<dyn Fn(&str, usize)>,
+    pub(crate) on_paste: OnPaste,
     /// The browser doesn't let the page read the clipboard: the learner has
     /// to press Ctrl+Shift+V.
     pub(crate) on_paste_refused: Box<dyn Fn()>,

@@ -42,6 +42,7 @@ use std::{
     sync::Arc,
 };
 
+use drydock_image::store::{self, Store};
 use drydock_sandbox::{
     cgroup::{Group, layout::Layout},
     spawn::Executable,
@@ -78,6 +79,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         Arc::new(Host::new(Parts { config, instance, layout, stage_program, node_program, socket_group })?);
     Group::new(host.layout.clone(), host.instance.group()).create()?;
     adopt::adopt(&host).await?;
+    prune_store(&host).await?;
 
     let api = listen(&host.instance.host_socket, socket_group)?;
     let lending = listen(&host.instance.gateway_socket, socket_group)?;
@@ -96,6 +98,19 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     shutdown.await;
     tasks.iter().for_each(tokio::task::JoinHandle::abort);
     tidy(&host)
+}
+
+/// Deletes what no image of the store needs any more, while no node can need it.
+async fn prune_store(host: &Host) -> Result<(), HostError> {
+    let path = host.instance.store_dir();
+    if !host.sessions().is_empty() || !path.exists() {
+        return Ok(());
+    }
+    let deleted = node::blocking(move || Ok(store::prune(&Store::open(path)?)?)).await?;
+    if deleted > 0 {
+        tracing::info!("{deleted} layers and blobs that no image needs are deleted");
+    }
+    Ok(())
 }
 
 /// Without sessions, nothing of the instance is left but its state directory.

@@ -139,7 +139,8 @@ mod tests {
         // One that claims to be another session.
         fs::copy(path(&directory, &id), path(&directory, &"c".repeat(26))).unwrap();
         let (records, damaged) = load(&directory).unwrap();
-        assert_eq!(records.iter().map(|record| record.session.id.clone()).collect::<Vec<_>>(), [id.clone()]);
+        let ids: Vec<_> = records.iter().map(|record| record.session.id.as_str()).collect();
+        assert_eq!(ids, [id.as_str()]);
         assert_eq!(damaged.len(), 2);
         Record::remove(&directory, &id).unwrap();
         Record::remove(&directory, &id).unwrap();

@@ -149,8 +149,10 @@ fn what_a_lost_session_left_is_removed_at_the_next_start() {
 fn a_session_ends_at_its_deadline() {
     let daemon = Daemon::start();
     let before = daemon.traces();
-    let session = daemon.created(&SESSION.replace("600", "1"));
+    let session = daemon.created(SESSION);
     let path = format!("/v1/sessions/{}", session["id"].as_str().unwrap());
+    let moved = daemon.ok("POST", &format!("{path}/extend"), r#"{"seconds":1}"#);
+    assert!(moved["deadline"].as_u64() < session["deadline"].as_u64());
     eventually("the session has ended", || daemon.ask("GET", &path, "").0 == 404);
     daemon.comes_back_to(&before);
 }

@@ -4,7 +4,7 @@
 use std::{
     ffi::CStr,
     io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::Path,
 };
 
@@ -197,12 +197,6 @@ fn unescape(text: &str) -> String {
     out + rest
 }
 
-/// Opens a directory or file by path only, to reach it later without a name.
-pub fn open_path(path: &Path) -> Result<OwnedFd, MountError> {
-    let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, rustix::fs::Mode::empty()).map_err(|errno| failed("open", path, errno))
-}
-
 /// A new filesystem that is not attached anywhere: fsopen(2) to fsmount(2).
 ///
 /// An option with an empty value is a flag.
@@ -221,11 +215,6 @@ pub fn detached(kind: &CStr, options: &[(&str, &str)]) -> Result<OwnedFd, MountE
     }
     fsconfig_create(context.as_fd()).map_err(step)?;
     fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).map_err(step)
-}
-
-/// The number of a descriptor, for a path below `/proc/self/fd`.
-pub fn number(fd: &impl AsFd) -> RawFd {
-    fd.as_fd().as_raw_fd()
 }
 
 #[cfg(test)]

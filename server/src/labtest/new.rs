@@ -22,3 +22,20 @@ pub(super) fn run(dir: &Path) -> Result<ExitCode> {
     println!("{} is there. `drydock lab test {}` runs it.", guide.display(), dir.display());
     Ok(ExitCode::SUCCESS)
 }
+
+#[cfg(test)]
+mod tests {
+    use drydock_lab::Lab;
+
+    use super::run;
+
+    #[test]
+    fn a_new_lab_has_nothing_wrong_and_is_not_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("my-lab-1");
+        run(&dir).unwrap();
+        assert_eq!(Lab::lint(&dir, None), []);
+        assert!(run(&dir).is_err());
+        assert!(run(&folder.path().join("My Lab")).is_err());
+    }
+}

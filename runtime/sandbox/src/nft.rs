@@ -155,7 +155,14 @@ impl Batch {
         self.parts.push(what);
         let number = self.parts.len() as u32;
         let family = libc::NFPROTO_IPV4 as u8;
-        message(&mut self.bytes, SUBSYSTEM << 8 | kind, REQUEST | ACK | flags, number, (family, 0), attributes);
+        message(
+            &mut self.bytes,
+            SUBSYSTEM << 8 | kind,
+            REQUEST | ACK | flags,
+            number,
+            (family, 0),
+            attributes,
+        );
     }
 
     fn send(mut self) -> Result<(), NftError> {
@@ -177,8 +184,9 @@ impl Batch {
     fn answers(&self, socket: &OwnedFd) -> Result<usize, NftError> {
         let mut buffer = [0u8; 16 * 1024];
         // SAFETY: the kernel writes at most the buffer's length into it.
-        let read =
-            unsafe { libc::recv(socket.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT) };
+        let read = unsafe {
+            libc::recv(socket.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT)
+        };
         let read = usize::try_from(read).map_err(|_| io::Error::last_os_error())?;
         let mut rest = &buffer[..read];
         let mut count = 0;
@@ -189,7 +197,8 @@ impl Batch {
             if kind == libc::NLMSG_ERROR as u16 {
                 let error = field(16) as i32;
                 if error != 0 {
-                    let what = self.parts.get((field(8) as usize).wrapping_sub(1)).copied().unwrap_or("the batch");
+                    let what =
+                        self.parts.get((field(8) as usize).wrapping_sub(1)).copied().unwrap_or("the batch");
                     return Err(NftError::Refused { what, source: io::Error::from_raw_os_error(-error) });
                 }
                 count += 1;
@@ -201,7 +210,14 @@ impl Batch {
 }
 
 /// Appends a message: netlink's head, nfnetlink's head, attributes.
-fn message(bytes: &mut Vec<u8>, kind: u16, flags: u16, number: u32, (family, subject): (u8, u16), rest: &[u8]) {
+fn message(
+    bytes: &mut Vec<u8>,
+    kind: u16,
+    flags: u16,
+    number: u32,
+    (family, subject): (u8, u16),
+    rest: &[u8],
+) {
     bytes.extend_from_slice(&((20 + rest.len()) as u32).to_ne_bytes());
     bytes.extend_from_slice(&kind.to_ne_bytes());
     bytes.extend_from_slice(&flags.to_ne_bytes());

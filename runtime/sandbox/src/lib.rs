@@ -21,6 +21,6 @@ pub mod loop_device;
 pub mod masks;
 pub mod mount;
 pub mod namespaces;
+pub mod nft;
 pub mod seccomp;
 pub mod spawn;
-pub mod nft;

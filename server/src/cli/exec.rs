@@ -43,7 +43,21 @@ pub(super) struct ExecArgs {
     command: Vec<String>,
 }
 
-pub(super) async fn run(context: &Context, args: ExecArgs) -> Result<ExitCode> {
+/// Exit status when the command could not be run, as `docker run` has it: told
+/// from a command that itself ended with 1.
+const NOT_RUN: u8 = 125;
+
+pub(super) async fn run_or_complain(context: &Context, args: ExecArgs) -> ExitCode {
+    match run(context, args).await {
+        Ok(code) => code,
+        Err(error) => {
+            super::complain(&error);
+            ExitCode::from(NOT_RUN)
+        }
+    }
+}
+
+async fn run(context: &Context, args: ExecArgs) -> Result<ExitCode> {
     let socket = session::agent_socket(context, &args.id, &args.node).await?;
     let tty = match io::stdin().is_terminal() {
         true => Some(window_size(io::stdin().as_fd())?),
@@ -217,6 +231,10 @@ fn window_size(terminal: BorrowedFd<'_>) -> Result<Size> {
     // SAFETY: the descriptor is open for the call, and TIOCGWINSZ writes one
     // winsize to a pointer to one.
     unsafe { get_window_size(terminal.as_raw_fd(), &mut size) }.context("cannot read the terminal's size")?;
+    if size.ws_col == 0 || size.ws_row == 0 {
+        // Terminals without a window (`script` in a job) say so by zeros.
+        return Ok(Size { cols: 80, rows: 24 });
+    }
     Ok(Size { cols: size.ws_col, rows: size.ws_row }.clamped())
 }
 

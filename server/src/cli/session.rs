@@ -135,7 +135,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<ExitCode> {
     match command {
         Command::Create(args) => create(context, &args).await?,
         Command::List { json } => list(context, json).await?,
-        Command::Exec(args) => return exec::run(context, args).await,
+        Command::Exec(args) => return Ok(exec::run_or_complain(context, args).await),
         Command::Stop(args) => verb(context, &args, Verb::Stop).await?,
         Command::Start(args) => verb(context, &args, Verb::Start).await?,
         Command::Reset(args) => verb(context, &args, Verb::Reset).await?,

@@ -11,9 +11,9 @@ fn fifty_sessions_leave_nothing_behind() {
     let instance = Instance::start();
     let session = instance.session(&[]);
     session.works("node1");
+    let mut words = vec![session.instance_name(), instance.state_dir().display().to_string()];
     instance.drydock(&["session", "rm", &session.id]);
-    let name = session.instance_name();
-    let before = traces(&instance, &name);
+    let before = traces(&instance, &words);
     for round in 0..50 {
         let session = instance.session(&[]);
         if round % 10 == 0 {
@@ -21,31 +21,35 @@ fn fifty_sessions_leave_nothing_behind() {
         }
         let output = instance.drydock(&["session", "rm", &session.id]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        words.push(session.id.clone());
     }
-    let after = traces(&instance, &name);
+    let after = traces(&instance, &words);
     let new: Vec<&String> = after.difference(&before).collect();
     assert!(new.is_empty(), "left behind: {new:#?}");
 }
 
-/// All mounts, cgroups, links, namespaces, loop devices, processes and
-/// directories that carry this instance's name or lie in its directories.
-fn traces(instance: &Instance, name: &str) -> BTreeSet<String> {
-    let state = instance.state_dir().to_str().expect("the path is text").to_owned();
+/// All mounts, cgroups, links, loop devices, processes and directories in
+/// whose description one of these words stands: the instance's name, its state
+/// directory, or a session's id.
+fn traces(instance: &Instance, words: &[String]) -> BTreeSet<String> {
+    let ours = |line: &str| words.iter().any(|word| line.contains(word.as_str()));
     let mut found = BTreeSet::new();
-    let ours = |line: &str| line.contains(&state) || line.contains(name);
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mounts can be read");
     found.extend(mounts.lines().filter(|line| ours(line)).map(|line| {
         // Without the mount's number, which says nothing.
         format!("mount {}", line.split(' ').skip(4).collect::<Vec<_>>().join(" "))
     }));
-    for command in [&["ip", "-br", "link"][..], &["losetup", "-a"], &["lsns", "-n", "-o", "TYPE,COMMAND"]] {
+    for command in [&["ip", "-br", "link"][..], &["losetup", "-a"]] {
         let output = Command::new(command[0]).args(&command[1..]).output().expect("the tool is installed");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let lines = text.lines().filter(|line| ours(line) || line.contains("drydock-node"));
-        found.extend(lines.map(|line| format!("{} {line}", command[0])));
+        found.extend(text.lines().filter(|line| ours(line)).map(|line| format!("{} {line}", command[0])));
     }
-    for root in ["/sys/fs/cgroup", &state, "/run/drydock"] {
-        list_directories(Path::new(root), &mut |path| {
+    for entry in std::fs::read_dir("/proc").expect("/proc can be read").flatten() {
+        let groups = std::fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
+        found.extend(groups.lines().find(|line| ours(line)).map(|line| format!("process in {line}")));
+    }
+    for root in [Path::new("/sys/fs/cgroup"), Path::new("/run/drydock"), instance.state_dir()] {
+        list_directories(root, &mut |path| {
             let path = path.to_string_lossy();
             if ours(&path) {
                 found.insert(format!("directory {path}"));

@@ -1,6 +1,12 @@
 //! The `drydock session` command, for people without a browser.
 
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Stdio;
+
 use drydock_tests::instance::{Instance, eventually};
+use nix::pty::{Winsize, openpty};
 
 #[test]
 fn exec_passes_stdin_output_and_exit_status() {
@@ -22,7 +28,7 @@ fn exec_keeps_the_order_of_outputs_that_share_a_file() {
     let script = "for i in 1 2 3 4 5 6 7 8 9; do echo out $i; echo err $i >&2; done";
     let status = instance
         .command(&["session", "exec", &session.id, "node1", "--", "sh", "-c", script])
-        .stdin(std::process::Stdio::null())
+        .stdin(Stdio::null())
         .stdout(file.try_clone().expect("a descriptor can be copied"))
         .stderr(file)
         .status()
@@ -30,6 +36,73 @@ fn exec_keeps_the_order_of_outputs_that_share_a_file() {
     assert!(status.success());
     let expected: String = (1..10).map(|i| format!("out {i}\nerr {i}\n")).collect();
     assert_eq!(std::fs::read_to_string(both).expect("the file can be read"), expected);
+}
+
+fn window(rows: u16, cols: u16) -> Winsize {
+    Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 }
+}
+
+#[test]
+fn exec_on_a_terminal_gives_the_command_one_that_follows_its_size() {
+    let instance = Instance::start();
+    let session = instance.session(&[]);
+    let pty = openpty(Some(&window(33, 99)), None).expect("a pseudo terminal can be made");
+    let end = |fd: &OwnedFd| Stdio::from(fd.try_clone().expect("a descriptor can be copied"));
+    let script = "trap 'echo now $(stty size)' WINCH; echo first $(stty size); while :; do sleep 0.1; done";
+    let mut command =
+        instance.command(&["session", "exec", &session.id, "node1", "--", "bash", "-c", script]);
+    command.stdin(end(&pty.slave)).stdout(end(&pty.slave)).stderr(end(&pty.slave));
+    // SAFETY: two system calls between fork and exec, nothing allocates.
+    unsafe {
+        command.pre_exec(|| {
+            nix::unistd::setsid()?;
+            nix::errno::Errno::result(nix::libc::ioctl(0, nix::libc::TIOCSCTTY, 0))?;
+            Ok(())
+        });
+    }
+    let mut child = command.spawn().expect("drydock can be run");
+    drop(pty.slave);
+    let mut master = std::fs::File::from(pty.master);
+    read_until(&mut master, "first 33 99");
+    // SAFETY: TIOCSWINSZ reads one winsize from the pointer.
+    let resized = unsafe { nix::libc::ioctl(master.as_raw_fd(), nix::libc::TIOCSWINSZ, &window(20, 70)) };
+    assert_eq!(resized, 0, "the terminal can't be resized");
+    read_until(&mut master, "now 20 70");
+    // Ctrl-C is a byte here: the node's terminal turns it into a signal.
+    master.write_all(b"\x03").expect("the terminal takes input");
+    assert_eq!(child.wait().expect("drydock ends").code(), Some(130));
+}
+
+fn read_until(terminal: &mut std::fs::File, words: &str) {
+    let mut seen = String::new();
+    let mut piece = [0; 1024];
+    while !seen.contains(words) {
+        let read =
+            terminal.read(&mut piece).unwrap_or_else(|error| panic!("no {words:?} in {seen:?}: {error}"));
+        seen.push_str(&String::from_utf8_lossy(&piece[..read]));
+    }
+}
+
+#[test]
+fn nodes_are_cut_joined_added_and_removed() {
+    let instance = Instance::start();
+    let session = instance.session(&["--nodes", "2"]);
+    let run = |words: &[&str]| {
+        let output = instance.drydock(&[&["session"], words].concat());
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let reaches = |name: &str| session.sh("node1", &format!("ping -c1 -W2 {name}")).status == 0;
+    assert!(reaches("node2"));
+    run(&["cut", &session.id, "node2"]);
+    assert!(!reaches("node2"), "a cut node answers");
+    assert_eq!(session.sh("node2", "true").status, 0, "a cut node no longer runs commands");
+    run(&["join", &session.id, "node2"]);
+    eventually("node2 is back", || reaches("node2"));
+    run(&["add", &session.id]);
+    eventually("node3 answers", || reaches("node3"));
+    run(&["remove", &session.id, "node3"]);
+    assert!(!reaches("node3"), "a removed node answers");
+    session.works("node1");
 }
 
 #[test]

@@ -91,7 +91,8 @@ pub(crate) async fn ask<T: DeserializeOwned>(
 ) -> Result<T, Failure> {
     let text = text(method, path, body).await?;
     let text = if text.is_empty() { "null" } else { &text };
-    serde_json::from_str(text).map_err(|error| broken(format!("the server's answer is not understood: {error}")))
+    serde_json::from_str(text)
+        .map_err(|error| broken(format!("the server's answer is not understood: {error}")))
 }
 
 /// Asks for JSON without sending any.
@@ -106,7 +107,9 @@ pub(crate) async fn tell(method: &str, path: &str, body: Option<&impl Serialize>
 
 /// Asks, and reads the answer's text.
 pub(crate) async fn text(method: &str, path: &str, body: Option<&impl Serialize>) -> Result<String, Failure> {
-    let json = body.map(|body| serde_json::to_string(body).map_err(|error| broken(error.to_string()))).transpose()?;
+    let json = body
+        .map(|body| serde_json::to_string(body).map_err(|error| broken(error.to_string())))
+        .transpose()?;
     let body = json.as_deref().map(|json| (JsValue::from_str(json), "application/json"));
     answer_text(&send(method, path, body).await?).await
 }
@@ -146,7 +149,8 @@ async fn refusal(response: &Response) -> Failure {
         response.headers().get("Retry-After").ok().flatten().and_then(|seconds| seconds.parse().ok());
     let text = answer_text(response).await.unwrap_or_default();
     let said: Refusal = serde_json::from_str(&text).unwrap_or_default();
-    let message = if said.message.is_empty() { format!("the server answered {status}") } else { said.message };
+    let message =
+        if said.message.is_empty() { format!("the server answered {status}") } else { said.message };
     Failure { status, message, full: said.full, retry_seconds }
 }
 

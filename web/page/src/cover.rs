@@ -10,7 +10,7 @@ use crate::{
     pane::Pane,
     session::{Ended, Phase},
     terminal::State,
-    words::minutes_and_seconds,
+    words::{self, minutes_and_seconds},
 };
 
 /// Words of waiting appear after this time; most starts are quicker.
@@ -32,7 +32,7 @@ pub(crate) fn draw() {
     let new = match phase {
         Phase::Live => None,
         Phase::Starting { since_ms } => starting(old.as_ref(), since_ms),
-        Phase::Full { seconds } => Some(full(seconds)),
+        Phase::Full { seconds, message } => Some(full(seconds, &message)),
         Phase::Failed { message } => Some(failed(&message)),
         Phase::Ended(ended) => Some(ended_cover(&ended)),
     };
@@ -87,22 +87,18 @@ fn waited_words(cover: &Element, waited: f64) {
     }
 }
 
-fn full(seconds: u64) -> Element {
+fn full(seconds: u64, message: &str) -> Element {
     let minutes = seconds.div_ceil(60);
-    let cover = cover("The room is full", "All nodes of this server are in use.");
-    let words = format!(
+    let cover = cover("The room is full", &words::sentence(message));
+    let wait = format!(
         "About {minutes} min until a node is free, if nobody extends. Leave this page open: the lab starts by itself."
     );
-    dom::add(&inner(&cover), &dom::make_text("p", "", &words));
+    dom::add(&inner(&cover), &dom::make_text("p", "", &wait));
     cover
 }
 
 fn failed(message: &str) -> Element {
-    let mut message = message.to_owned();
-    if let Some(first) = message.get(..1).map(str::to_uppercase) {
-        message.replace_range(..1, &first);
-    }
-    let cover = cover("Your nodes could not be made", &format!("{}.", message.trim_end_matches('.')));
+    let cover = cover("Your nodes could not be made", &words::sentence(message));
     buttons(&cover, vec![("Try again", "button fill", Box::new(|| app().session.start()))]);
     cover
 }
@@ -162,7 +158,8 @@ pub(crate) fn draw_over(pane: &Rc<Pane>, state: Option<&State>) {
             cover
         }
         (_, Some(State::Refused(why))) => {
-            let cover = cover("This terminal could not be opened", &format!("{}.", why.trim_end_matches('.')));
+            let cover =
+                cover("This terminal could not be opened", &format!("{}.", why.trim_end_matches('.')));
             let pane = pane.clone();
             buttons(&cover, vec![("Try again", "button fill", Box::new(move || pane.renew()))]);
             cover

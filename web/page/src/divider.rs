@@ -87,7 +87,11 @@ impl Divider {
     fn bounds(&self) -> (f64, f64) {
         let left = self.guide.get_bounding_client_rect().left();
         let right = self.grid.get_bounding_client_rect().right();
-        let wide = dom::window().inner_width().ok().and_then(|width| width.as_f64()).is_none_or(|width| width >= 1280.0);
+        let wide = dom::window()
+            .inner_width()
+            .ok()
+            .and_then(|width| width.as_f64())
+            .is_none_or(|width| width >= 1280.0);
         let terminal = if wide { COLUMN } else { COLUMN_SMALL } * COLUMNS_LEAST + TERMINAL_EDGES;
         (GUIDE_LEAST, (right - left - WIDTH - terminal).max(GUIDE_LEAST))
     }

@@ -160,13 +160,15 @@ fn listen<E: JsCast + 'static>(
 /// Calls `then` once, after this many milliseconds.
 pub(crate) fn after(milliseconds: i32, then: impl FnOnce() + 'static) {
     let callback = Closure::once_into_js(then);
-    let _ = window().set_timeout_with_callback_and_timeout_and_arguments_0(callback.unchecked_ref(), milliseconds);
+    let _ = window()
+        .set_timeout_with_callback_and_timeout_and_arguments_0(callback.unchecked_ref(), milliseconds);
 }
 
 /// Calls `tick` again and again.
 pub(crate) fn every(milliseconds: i32, tick: impl FnMut() + 'static) {
     let callback = Closure::<dyn FnMut()>::new(tick).into_js_value();
-    let _ = window().set_interval_with_callback_and_timeout_and_arguments_0(callback.unchecked_ref(), milliseconds);
+    let _ = window()
+        .set_interval_with_callback_and_timeout_and_arguments_0(callback.unchecked_ref(), milliseconds);
 }
 
 /// Milliseconds on a clock that never jumps.

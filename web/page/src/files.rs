@@ -38,8 +38,10 @@ async fn compare(block: &Element) {
             dom::set(block, "data-there", &there);
             let found = diff::lines(&there, &text);
             let count = |wanted: fn(&Line<'_>) -> bool| found.iter().filter(|line| wanted(line)).count();
-            let (added, removed) =
-                (count(|line| matches!(line, Line::Added(_))), count(|line| matches!(line, Line::Removed(_))));
+            let (added, removed) = (
+                count(|line| matches!(line, Line::Added(_))),
+                count(|line| matches!(line, Line::Removed(_))),
+            );
             say(block, &words::changes(added, removed));
             if let Some(choice) = dom::find(block, ".segments") {
                 dom::show(&choice, true);

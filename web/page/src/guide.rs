@@ -31,7 +31,8 @@ fn copy(event: &Event) -> bool {
     let Some(button) = dom::closest(event, ".copy") else { return false };
     let Some(block) = dom::closest(event, ".block") else { return true };
     let Some(code) = dom::find(&block, ".command code") else { return true };
-    let text = match code.clone_node_with_deep(true).ok().and_then(|code| code.dyn_into::<HtmlElement>().ok()) {
+    let text = match code.clone_node_with_deep(true).ok().and_then(|code| code.dyn_into::<HtmlElement>().ok())
+    {
         Some(code) => {
             for prompt in dom::all(&code, ".prompt") {
                 prompt.remove();
@@ -43,7 +44,9 @@ fn copy(event: &Event) -> bool {
     spawn_local(async move {
         let clipboard = dom::window().navigator().clipboard();
         let copied = match js_sys::Reflect::has(&dom::window().navigator(), &"clipboard".into()) {
-            Ok(true) if !clipboard.is_undefined() => JsFuture::from(clipboard.write_text(&text)).await.is_ok(),
+            Ok(true) if !clipboard.is_undefined() => {
+                JsFuture::from(clipboard.write_text(&text)).await.is_ok()
+            }
             _ => false,
         };
         match copied {

@@ -34,7 +34,8 @@ fn terminal(view: &Rc<TerminalView>) -> JsValue {
     });
     put(&object, "write", &function(write.into_js_value()));
     let this = view.clone();
-    let text = Closure::<dyn Fn() -> Array>::new(move || this.text().into_iter().map(JsValue::from).collect());
+    let text =
+        Closure::<dyn Fn() -> Array>::new(move || this.text().into_iter().map(JsValue::from).collect());
     put(&object, "text", &function(text.into_js_value()));
     let this = view.clone();
     let size = Closure::<dyn Fn() -> Object>::new(move || {

@@ -221,7 +221,11 @@ impl Pane {
                     app().tabs.draw();
                 }
             }),
-            on_paste_refused: Box::new(|| live::polite("This browser keeps its clipboard to itself: press Ctrl+Shift+V in the terminal.")),
+            on_paste_refused: Box::new(|| {
+                live::polite(
+                    "This browser keeps its clipboard to itself: press Ctrl+Shift+V in the terminal.",
+                )
+            }),
         }
     }
 
@@ -257,7 +261,9 @@ impl Pane {
 
     /// Gives the focus to the terminal, or to the first button over it.
     pub(crate) fn focus(&self) {
-        if let Some(over) = dom::find(&self.root, ".cover button").or_else(|| dom::find(&app().tabs.panes_box, ":scope > .cover button")) {
+        if let Some(over) = dom::find(&self.root, ".cover button")
+            .or_else(|| dom::find(&app().tabs.panes_box, ":scope > .cover button"))
+        {
             return dom::focus(&over);
         }
         match self.view() {

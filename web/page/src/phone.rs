@@ -71,7 +71,11 @@ pub(crate) fn start() {
     latch_typing();
     let terminals = &app().tabs.root;
     let typing = |on: bool| {
-        let coarse = dom::window().match_media("(pointer: coarse)").ok().flatten().is_some_and(|query| query.matches());
+        let coarse = dom::window()
+            .match_media("(pointer: coarse)")
+            .ok()
+            .flatten()
+            .is_some_and(|query| query.matches());
         dom::class(&dom::body(), "types", on && coarse);
     };
     dom::on::<FocusEvent>(terminals, "focusin", move |event| {
@@ -206,7 +210,10 @@ fn arrow(letter: &str) {
 fn toggle_keyboard() {
     let Some(pane) = app().tabs.active() else { return };
     let active = dom::document().active_element();
-    match active.filter(|active| pane.root.contains(Some(active))).and_then(|active| active.dyn_into::<HtmlElement>().ok()) {
+    match active
+        .filter(|active| pane.root.contains(Some(active)))
+        .and_then(|active| active.dyn_into::<HtmlElement>().ok())
+    {
         Some(active) => drop(active.blur()),
         None => pane.focus(),
     }

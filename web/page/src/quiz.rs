@@ -35,8 +35,12 @@ pub(crate) fn submitted(event: &Event) {
     else {
         return;
     };
-    let chosen: Vec<usize> =
-        inputs(&form).iter().enumerate().filter(|(_, input)| input.checked()).map(|(index, _)| index).collect();
+    let chosen: Vec<usize> = inputs(&form)
+        .iter()
+        .enumerate()
+        .filter(|(_, input)| input.checked())
+        .map(|(index, _)| index)
+        .collect();
     if chosen.is_empty() {
         return hint(&form, "Choose an answer first.");
     }
@@ -76,7 +80,8 @@ fn show(form: &Element, verdict: &Verdict) {
         dom::show(&foot, !verdict.right);
     }
     hint(form, if verdict.right { "" } else { "Counts as done when right." });
-    let spoken: Vec<String> = dom::all(form, ".reply").iter().filter_map(|reply| reply.text_content()).collect();
+    let spoken: Vec<String> =
+        dom::all(form, ".reply").iter().filter_map(|reply| reply.text_content()).collect();
     live::polite(&spoken.join(" "));
     if verdict.right {
         app().steps.refresh();

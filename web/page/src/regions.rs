@@ -19,8 +19,10 @@ pub(crate) fn start() {
 
 /// Goes to the next region, or with -1 to the one before.
 pub(crate) fn go(by: isize) {
-    let regions: Vec<Element> =
-        ["main.guide", ".terminals", ".top"].iter().filter_map(|region| dom::find(&dom::body(), region)).collect();
+    let regions: Vec<Element> = ["main.guide", ".terminals", ".top"]
+        .iter()
+        .filter_map(|region| dom::find(&dom::body(), region))
+        .collect();
     if regions.is_empty() {
         return;
     }

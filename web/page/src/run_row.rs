@@ -51,7 +51,8 @@ impl RunBlock {
         app().runs.status(self.place).or_else(|| {
             let exit: i32 = dom::data(&self.element, "exit")?.parse().ok()?;
             let wanted = self.script()?.exit.allows(exit);
-            let ending = Ending { exit: Some(exit), as_wanted: wanted, end: End::Exit, took_ms: None, reason: None };
+            let ending =
+                Ending { exit: Some(exit), as_wanted: wanted, end: End::Exit, took_ms: None, reason: None };
             Some(Status::Ended(ending))
         })
     }
@@ -124,7 +125,8 @@ fn draw(block: &RunBlock) {
     let missing = block.missing();
     dom::flag(&button, "disabled", missing.is_some());
     let status = block.status();
-    let show = matches!(status, Some(Status::Running { .. } | Status::Ended(Ending { took_ms: Some(_), .. })));
+    let show =
+        matches!(status, Some(Status::Running { .. } | Status::Ended(Ending { took_ms: Some(_), .. })));
     if let Some(link) = dom::find(element, ".show") {
         let ended = matches!(status, Some(Status::Ended(_)));
         dom::show(&link, show && ended);
@@ -184,7 +186,13 @@ fn draw_queued(button: &Element, state: &Element, until: &str) {
     dom::add(state, &words);
 }
 
-fn draw_refused(state: &Element, more: &Element, (node, term): (&str, &str), program: &str, nothing_runs: bool) {
+fn draw_refused(
+    state: &Element,
+    more: &Element,
+    (node, term): (&str, &str),
+    program: &str,
+    nothing_runs: bool,
+) {
     dom::add(state, &mark("clock", "icon warn"));
     word(state, "warn", "waits for you");
     if nothing_runs {
@@ -206,9 +214,8 @@ fn draw_ended(block: &RunBlock, state: &Element, more: &Element, ending: &Ending
     let class = if ending.as_wanted { "ok" } else { "fail" };
     let icon = if ending.as_wanted { "check" } else { "cross" };
     dom::add(state, &mark(icon, &format!("icon {class}")));
-    let surprising = |exit: i32| {
-        exit != 0 && block.script().is_some_and(|script| script.exit == Exit::Status(exit))
-    };
+    let surprising =
+        |exit: i32| exit != 0 && block.script().is_some_and(|script| script.exit == Exit::Status(exit));
     let text = match (ending.exit, ending.end) {
         (Some(exit), _) if ending.as_wanted && surprising(exit) => format!("exit {exit}, as expected"),
         (Some(exit), _) => format!("exit {exit}"),
@@ -276,7 +283,9 @@ pub(crate) fn clicked(event: &Event) -> bool {
             None => app().tabs.complain("all terminals of this node are in use"),
         }
     } else if let Some(show) = dom::closest(event, ".show-program") {
-        let (Some(node), Some(term)) = (dom::data(&show, "node"), dom::data(&show, "term")) else { return true };
+        let (Some(node), Some(term)) = (dom::data(&show, "node"), dom::data(&show, "term")) else {
+            return true;
+        };
         app().tabs.select(&node, &term);
         phone::view("terminal");
         app().tabs.focus();

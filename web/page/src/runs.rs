@@ -208,7 +208,10 @@ impl Runs {
                 self.pop(key);
                 let (node, term) = key.clone();
                 let nothing_runs = refusal == Refusal::NothingRuns;
-                self.set(place, Some(Status::Refused { node, term, program: program::name(&view.core()), nothing_runs }));
+                self.set(
+                    place,
+                    Some(Status::Refused { node, term, program: program::name(&view.core()), nothing_runs }),
+                );
                 Some(true)
             }
             Action::Done(outcome) => {
@@ -262,7 +265,8 @@ impl Runs {
             return;
         }
         self.names.borrow_mut().extend(outcome.captured.iter().cloned());
-        if let (Some(session), Ok(text)) = (app().session.id(), serde_json::to_string(&*self.names.borrow())) {
+        if let (Some(session), Ok(text)) = (app().session.id(), serde_json::to_string(&*self.names.borrow()))
+        {
             dom::keep(&names_key(&session), &text);
         }
         run_row::draw_all();
@@ -275,7 +279,9 @@ impl Runs {
         let exit = outcome.exit.unwrap_or(if outcome.as_wanted { 0 } else { 1 });
         let path = format!("/api/labs/{lab}/steps/{step}/runs");
         spawn_local(async move {
-            if let Err(failure) = api::tell("POST", &path, Some(&json!({ "block": block, "exit": exit }))).await {
+            if let Err(failure) =
+                api::tell("POST", &path, Some(&json!({ "block": block, "exit": exit }))).await
+            {
                 crate::log(&format!("a run could not be noted: {}", failure.message));
             }
         });
@@ -407,14 +413,19 @@ fn reason(outcome: &Outcome) -> Option<Reason> {
         let name = between("container name \"/", "\"")?;
         return Some(Reason("The name ", name, " is taken by an earlier try."));
     }
-    if let Some(name) = between("No such container: ", "\n").or_else(|| after(output, "No such container: ")) {
+    if let Some(name) = between("No such container: ", "\n").or_else(|| after(output, "No such container: "))
+    {
         return Some(Reason("There is no container ", name, ". Did an earlier command of this step run?"));
     }
     if let Some(name) = between("pull access denied for ", ",") {
         return Some(Reason("This server has no image ", name, "."));
     }
     if output.contains("Cannot connect to the Docker daemon") {
-        return Some(Reason("The engine of this node is being started again: try again in a moment, ", "docker".into(), " will answer then."));
+        return Some(Reason(
+            "The engine of this node is being started again: try again in a moment, ",
+            "docker".into(),
+            " will answer then.",
+        ));
     }
     None
 }
@@ -443,7 +454,9 @@ mod tests {
 
     #[test]
     fn known_failures_are_explained() {
-        let taken = failed(r#"docker: Error response from daemon: Conflict. The container name "/web" is already in use by container "8f3c"."#);
+        let taken = failed(
+            r#"docker: Error response from daemon: Conflict. The container name "/web" is already in use by container "8f3c"."#,
+        );
         assert_eq!(reason(&taken), Some(Reason("The name ", "web".into(), " is taken by an earlier try.")));
         let none = failed("Error response from daemon: No such container: lonley");
         assert_eq!(reason(&none).map(|reason| reason.1), Some("lonley".into()));

@@ -34,7 +34,7 @@ pub(crate) enum Phase {
     /// Asked for at this time.
     Starting { since_ms: f64 },
     /// All nodes are in use; asked for again by itself.
-    Full { seconds: u64 },
+    Full { seconds: u64, message: String },
     /// It could not be made.
     Failed { message: String },
     /// It is there.
@@ -154,7 +154,7 @@ impl SessionPart {
     fn not_begun(&'static self, failure: Failure) {
         if failure.full {
             let seconds = failure.retry_seconds.unwrap_or(60);
-            self.set_phase(Phase::Full { seconds });
+            self.set_phase(Phase::Full { seconds, message: failure.message });
             dom::after(10_000, || {
                 if matches!(app().session.phase(), Phase::Full { .. }) {
                     app().session.try_again_quietly();
@@ -205,7 +205,8 @@ impl SessionPart {
         });
         dom::on::<MessageEvent>(&events, "ended", |event| {
             let text = event.data().as_string().unwrap_or_default();
-            let ended = serde_json::from_str(&text).unwrap_or(Ended { reason: None, time: js_sys::Date::now() / 1000.0 });
+            let ended = serde_json::from_str(&text)
+                .unwrap_or(Ended { reason: None, time: js_sys::Date::now() / 1000.0 });
             app().session.ended(ended);
         });
         let (again, source) = (id.to_owned(), events.clone());

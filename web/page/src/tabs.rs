@@ -12,7 +12,7 @@ use crate::{
     app::app,
     cover, dom, find, node_menu,
     pane::{Pane, Shape},
-    phone, theme,
+    phone, theme, words,
 };
 
 /// A node has this many terminals at most.
@@ -137,8 +137,11 @@ impl Tabs {
         for node in nodes.iter().filter(|node| node.state == "running" && stood(&node.name)) {
             self.renew(&node.name);
         }
-        let gone: Vec<Rc<Pane>> =
-            self.panes().into_iter().filter(|pane| !nodes.iter().any(|node| node.name == pane.node)).collect();
+        let gone: Vec<Rc<Pane>> = self
+            .panes()
+            .into_iter()
+            .filter(|pane| !nodes.iter().any(|node| node.name == pane.node))
+            .collect();
         for pane in gone {
             self.remove(&pane);
         }
@@ -300,11 +303,7 @@ impl Tabs {
         let banner = dom::make("div", "banner");
         dom::set(&banner, "role", "alert");
         dom::add(&banner, &dom::icon("careful"));
-        let mut text = message.to_owned();
-        if let Some(first) = text.get(..1).map(str::to_uppercase) {
-            text.replace_range(..1, &first);
-        }
-        dom::add(&banner, &dom::make_text("span", "", &format!("{}.", text.trim_end_matches('.'))));
+        dom::add(&banner, &dom::make_text("span", "", &words::sentence(message)));
         dom::add(&banner, &dom::make("span", "spring"));
         let close = dom::button("button", "Close");
         dom::add(&banner, &close);

@@ -42,6 +42,15 @@ pub(crate) fn changes(added: usize, removed: usize) -> String {
     }
 }
 
+/// An error's words as a sentence.
+pub(crate) fn sentence(words: &str) -> String {
+    let mut chars = words.trim_end_matches('.').chars();
+    match chars.next() {
+        Some(first) => format!("{}{}.", first.to_uppercase(), chars.as_str()),
+        None => String::new(),
+    }
+}
+
 /// A captured name in words: `JOIN_TOKEN` is the join token.
 pub(crate) fn of_name(name: &str) -> String {
     name.to_lowercase().replace('_', " ")
@@ -52,9 +61,9 @@ pub(crate) fn short(command: &str) -> String {
     let mut words = command.split_whitespace();
     let first = words.next().unwrap_or_default();
     let second = match first {
-        "docker" | "ip" | "apt" | "git" => {
-            words.next().filter(|word| word.chars().all(|c| c.is_ascii_alphabetic() || c == '-') && !word.starts_with('-'))
-        }
+        "docker" | "ip" | "apt" | "git" => words.next().filter(|word| {
+            word.chars().all(|c| c.is_ascii_alphabetic() || c == '-') && !word.starts_with('-')
+        }),
         _ => None,
     };
     let name = match second {

@@ -57,8 +57,7 @@ fn read_answer(stream: &mut TcpStream) -> Answer {
     loop {
         let read = stream.read(&mut piece).expect("the server answers");
         bytes.extend_from_slice(&piece[..read]);
-        if read == 0 || bytes.starts_with(b"HTTP/1.1 101") && bytes.windows(4).any(|four| four == b"\r\n\r\n")
-        {
+        if read == 0 || is_whole(&bytes) {
             break;
         }
     }

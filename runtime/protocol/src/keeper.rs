@@ -145,7 +145,11 @@ mod tests {
             ToKeeper::Hello(crate::Hello::OURS),
             ToKeeper::Event(crate::event::What::EngineStarted),
             ToKeeper::List,
-            ToKeeper::Cgroup(crate::cgroup::Request { seq: 1, group: 2, action: crate::cgroup::Action::Freeze }),
+            ToKeeper::Cgroup(crate::cgroup::Request {
+                seq: 1,
+                group: 2,
+                action: crate::cgroup::Action::Freeze,
+            }),
         ];
         for ask in asks {
             assert_eq!(serde_json::from_str::<ToKeeper>(&serde_json::to_string(&ask).unwrap()).unwrap(), ask);
@@ -158,7 +162,10 @@ mod tests {
             ToEngine::Listed,
         ];
         for tell in tells {
-            assert_eq!(serde_json::from_str::<ToEngine>(&serde_json::to_string(&tell).unwrap()).unwrap(), tell);
+            assert_eq!(
+                serde_json::from_str::<ToEngine>(&serde_json::to_string(&tell).unwrap()).unwrap(),
+                tell
+            );
         }
     }
 }

@@ -96,7 +96,7 @@ pub(crate) async fn list(
             })
         })
         .collect();
-    list.sort_by(|one, other| other.created.cmp(&one.created));
+    list.sort_by_key(|image| std::cmp::Reverse(image.created));
     Ok(Json(list))
 }
 

@@ -1,24 +1,26 @@
-// Makes the recordings: types into real programs and keeps what they print.
+// Makes the recordings anew: types into real programs in a real node and keeps
+// what they print. Then xterm.js draws the screens that they are held against:
 //
-//   node record.mjs [NAME…] [-- COMMAND…]
+//   rig node web/terminal/tests/xtermjs/record.mjs [NAME…]
 //
-// COMMAND runs a command line on a terminal of its own, such as
-// `drydock session exec ID node1 --`; without one the programs run here, on a
-// terminal that util-linux's `script` makes.
+// in the environment that `./dev test` gives the browser tests. Each name has a
+// node of its own, and its programs run on the terminal that `drydock session
+// exec` makes there; util-linux's `script` makes the one on this side.
 
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { Server, setting } from '../../../../tests/browser/server.mjs';
+import { expectedFile, screens, written } from '../../../../tests/browser/xtermjs.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const COLS = 80;
 const ROWS = 24;
 /** Silence after which a program is taken to wait for the next key. */
 const QUIET_MS = 350;
-
-const rc = readFileSync(join(here, '../../../../runtime/node/files/etc/drydock/bashrc'), 'utf8');
+/** A recording is kept in the repository: it must not be large. */
+const MAX_BYTES = 60_000;
 
 /** Each is what is typed, one string after the other, into a shell in a terminal of 80 by 24. */
 const sessions = {
@@ -58,18 +60,22 @@ const sessions = {
   ],
 };
 
-/** What lies in the directory where the shell starts. */
-const files = {
-  '.bashrc-for-recording': `HISTFILE=\n${rc}`,
-  'numbers.txt': Array.from({ length: 200 }, (_, i) => `${i + 1}: ${'all work and no play '.repeat(1 + (i % 7))}`).join('\n') + '\n',
-};
+/** Prepares the directory in which the shell starts. */
+const prepare = `
+  mkdir recording && cd recording
+  words='all work and no play '
+  for i in $(seq 200); do printf '%s: ' $i; printf "$words%.0s" $(seq $((i % 7 + 1))); echo; done > numbers.txt`;
+/** The shell that a terminal of the page has. */
+const shell = 'cd recording && exec bash --rcfile /etc/drydock/bashrc';
 
-async function record(name, prefix) {
-  const home = mkdtempSync(join(tmpdir(), 'recording-'));
-  for (const [file, text] of Object.entries(files)) writeFileSync(join(home, file), text);
-  const shell = `stty cols ${COLS} rows ${ROWS}; exec env -i TERM=xterm-256color LANG=C.UTF-8 PATH="$PATH" HOME="$PWD" MANPAGER=less bash --rcfile .bashrc-for-recording -i`;
-  const command = prefix.length ? [...prefix, 'sh', '-c', shell] : ['script', '-qfec', shell, '/dev/null'];
-  const child = spawn(command[0], command.slice(1), { cwd: home, stdio: ['pipe', 'pipe', 'inherit'] });
+async function record(server, name) {
+  const session = (await server.drydock('session', 'create', '--json').then(JSON.parse)).id;
+  await server.sh(session, 'node1', prepare);
+  const command = `stty cols ${COLS} rows ${ROWS}; exec "$DRYDOCK_BIN" session exec ${session} node1 -- sh -c '${shell}'`;
+  const child = spawn('script', ['-qfec', command, '/dev/null'], {
+    env: { ...process.env, ...server.environment(), DRYDOCK_BIN: setting('DRYDOCK_BIN') },
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
   const chunks = [];
   let last = Date.now();
   child.stdout.on('data', (chunk) => {
@@ -95,15 +101,20 @@ async function record(name, prefix) {
   // script doesn't notice by itself that the shell has ended.
   child.stdin.end();
   await ended;
-  rmSync(home, { recursive: true });
+  await server.drydock('session', 'rm', session);
   return Buffer.concat(chunks);
 }
 
-const args = process.argv.slice(2);
-const cut = args.indexOf('--');
-const names = (cut < 0 ? args : args.slice(0, cut)).filter(Boolean);
-for (const name of names.length ? names : Object.keys(sessions)) {
-  const bytes = await record(name, cut < 0 ? [] : args.slice(cut + 1));
-  writeFileSync(join(here, `${name}.bytes`), bytes);
-  console.log(`${name}: ${bytes.length} bytes`);
+const names = process.argv.slice(2);
+const server = await Server.start();
+try {
+  for (const name of names.length ? names : Object.keys(sessions)) {
+    const bytes = await record(server, name);
+    if (bytes.length > MAX_BYTES) throw new Error(`${name}: ${bytes.length} bytes are too many to keep`);
+    writeFileSync(join(here, `${name}.bytes`), bytes);
+    writeFileSync(expectedFile(name), written(await screens(name)));
+    console.log(`${name}: ${bytes.length} bytes`);
+  }
+} finally {
+  await server.stop();
 }

@@ -31,7 +31,7 @@ pub(crate) fn make() -> Option<&'static App> {
         runs: Runs::default(),
         steps: Steps::default(),
         checks: Checks::default(),
-        files: Files::default(),
+        files: Files,
     };
     let app: &'static App = Box::leak(Box::new(app));
     APP.with(|cell| {

@@ -18,6 +18,9 @@ const STARTING_MS: f64 = 400.0;
 /// After this time the server is busy.
 const BUSY_MS: f64 = 5000.0;
 
+/// A button: its label, its class, and what it does.
+type Choice<'a> = (&'a str, &'static str, Box<dyn Fn()>);
+
 /// Draws what lies over all panes: the session's start and its end.
 pub(crate) fn draw() {
     let panes = &app().tabs.panes_box;
@@ -105,7 +108,7 @@ fn failed(message: &str) -> Element {
 
 fn ended_cover(ended: &Ended) -> Element {
     let cover = cover("This session has ended", &app().session.end_words(ended));
-    let mut choices: Vec<(&str, &str, Box<dyn Fn()>)> = Vec::new();
+    let mut choices: Vec<Choice<'_>> = Vec::new();
     let again = match app().steps.number() {
         Some(step) => format!("Start again at step {step}"),
         None => String::new(),
@@ -324,7 +327,7 @@ fn inner(cover: &Element) -> Element {
     cover.first_element_child().unwrap_or_else(|| cover.clone())
 }
 
-fn buttons(cover: &Element, choices: Vec<(&str, &str, Box<dyn Fn()>)>) {
+fn buttons(cover: &Element, choices: Vec<Choice<'_>>) {
     let row = dom::make("div", "buttons");
     for (label, class, act) in choices {
         let button = dom::button(class, label);

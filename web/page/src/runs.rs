@@ -164,7 +164,7 @@ impl Runs {
     /// Drives a terminal's first block as far as it goes.
     pub(crate) fn pump(&self, node: &str, term: &str) {
         let key = (node.to_owned(), term.to_owned());
-        if self.preparing.get() || !self.queues.borrow().get(&key).is_some_and(|queue| !queue.is_empty()) {
+        if self.preparing.get() || self.queues.borrow().get(&key).is_none_or(|queue| queue.is_empty()) {
             return;
         }
         let pane = app().tabs.pane(node, term);

@@ -43,9 +43,9 @@ const sessions = {
     'ggVjjj>', ':vsplit\r', ':split\r', '\x17w', 'GA at the end\x1b', '\x02', '\x06', ':help\r', ':q\r',
     ':%s/e/E/g\r', ':set list nowrap\r', '\x16jjlld', ':qa!\r',
   ],
-  top: ['top -d 1\r', '', '', '1', 't', 'm', 'V', '\x1b[B\x1b[B', 'q'],
+  top: ['top -d 1\r', '', '', '1', 't', 'm', 'V', '\x1bOB\x1bOB', 'q'],
   less: [
-    'less numbers.txt\r', ' ', ' ', '/77\r', 'n', 'G', 'g', '-N\r', '\x1b[B\x1b[B\x1b[B', '\x1b[C', 'h', 'q', 'q',
+    'less numbers.txt\r', ' ', ' ', '/77\r', 'n', 'G', 'g', '-N\r', '\x1bOB\x1bOB\x1bOB', '\x1bOC', 'h', 'q', 'q',
     'ls --color=always -l /etc | less -R\r', ' ', 'b', 'q',
   ],
   nano: [
@@ -96,8 +96,10 @@ async function record(server, name) {
     if (keys === '') await new Promise((resolve) => setTimeout(resolve, 1100));
     await quiet();
   }
-  child.stdin.write('\x03\x15exit\r');
-  await quiet();
+  for (const keys of ['\x03', 'exit\r']) {
+    child.stdin.write(keys);
+    await quiet();
+  }
   // script doesn't notice by itself that the shell has ended.
   child.stdin.end();
   await ended;

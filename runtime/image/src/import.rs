@@ -79,7 +79,8 @@ pub enum ImportError {
 }
 
 /// Brings the images of `archive` into the store at `store`; gives the names
-/// that they have there.
+/// that they have there. The caller, or whoever started it, has the store's
+/// [`Lock`](crate::store::Lock).
 pub fn import(
     store: &Path,
     archive: impl Read,
@@ -123,16 +124,12 @@ pub fn import(
 struct Importer {
     store: Store,
     limits: Limits,
-    /// Locked as long as it is open.
-    _lock: File,
 }
 
 impl Importer {
     fn open(path: &Path, limits: Limits) -> Result<Importer, ImportError> {
         let store = Store::open(path)?;
-        let lock = File::create(path.join("lock")).map_err(write("make the lock"))?;
-        lock.lock().map_err(write("take the lock"))?;
-        let importer = Importer { store, limits, _lock: lock };
+        let importer = Importer { store, limits };
         importer.empty_work()?;
         for directory in ["work", "blobs/sha256", "layers"] {
             let made = DirBuilder::new().recursive(true).mode(0o755).create(path.join(directory));

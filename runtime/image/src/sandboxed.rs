@@ -10,7 +10,7 @@ use std::process::{ChildStdout, Command, Stdio};
 use serde::{Deserialize, Serialize};
 
 use crate::import::{Progress, Purpose};
-use crate::store::ID_BASE;
+use crate::store::{ID_BASE, Lock};
 
 /// One line of what the process reports.
 const LINE: u64 = 64 << 10;
@@ -35,6 +35,14 @@ pub enum SandboxedError {
     /// The store's directory can't be made.
     #[error("cannot make the image store {path}: {source}")]
     Store {
+        /// The store.
+        path: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The store can't be locked.
+    #[error("cannot lock the image store {path}: {source}")]
+    Lock {
         /// The store.
         path: String,
         /// Why not.
@@ -73,6 +81,8 @@ pub fn import(
 ) -> Result<Vec<String>, SandboxedError> {
     make_store(store)
         .map_err(|source| SandboxedError::Store { path: store.display().to_string(), source })?;
+    let _lock = Lock::take(store)
+        .map_err(|source| SandboxedError::Lock { path: store.display().to_string(), source })?;
     let run = |source| SandboxedError::Run { program: node_binary.display().to_string(), source };
     let mut child = Command::new(node_binary)
         .args(["unpack", purpose.as_str()])

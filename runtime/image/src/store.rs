@@ -3,7 +3,7 @@
 //! ```text
 //! STORE/                     mode 0700, and all below it owned by the id range STORE
 //!   index.json               an [`Index`], written aside and renamed
-//!   lock                     held by the one import that may write
+//!   lock                     held by the one import that may write; the host root's alone
 //!   blobs/sha256/HEX         manifests, configurations and layers, byte for byte as they came
 //!   layers/HEX/              an unpacked layer; HEX is of its diff ID, the digest of its tar
 //!   work/                    what an import has not finished; emptied by the next one
@@ -20,13 +20,13 @@
 //! move to another image; the old one's files stay until nobody needs them.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::config::ImageConfig;
@@ -44,6 +44,7 @@ pub const INDEX_VERSION: u32 = 1;
 /// No index is larger; a larger file is not one of ours.
 const INDEX_SIZE: u64 = 64 << 20;
 const BLOB_TEXT_SIZE: u64 = 4 << 20;
+const LOCK: &str = "lock";
 
 /// A layer store, opened for reading.
 #[derive(Debug, Clone)]
@@ -200,6 +201,50 @@ impl Store {
     }
 }
 
+/// The right to change a store, which only one process has at a time.
+///
+/// Every node sees the store, and whoever can open a file can lock it, for as
+/// long as they like. So the lock is a file of the caller's own (the host's
+/// root), with an id that no node has, and not of the range that owns the store.
+#[derive(Debug)]
+pub struct Lock(
+    /// Locked for as long as it is open.
+    #[expect(dead_code, reason = "it is held, not used")]
+    File,
+);
+
+impl Lock {
+    /// Waits until nobody else has it.
+    pub fn take(store: &Path) -> io::Result<Lock> {
+        let file = Lock::open(&store.join(LOCK))?;
+        file.lock()?;
+        Ok(Lock(file))
+    }
+
+    /// Takes it, unless somebody else has it.
+    pub fn try_take(store: &Path) -> io::Result<Option<Lock>> {
+        let file = Lock::open(&store.join(LOCK))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Lock(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn open(path: &Path) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let open = || rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR).map(File::from);
+        let file = open()?;
+        let found = file.metadata()?;
+        if found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o077 == 0 {
+            return Ok(file);
+        }
+        // An earlier version's, which a node may have open.
+        fs::remove_file(path)?;
+        Ok(open()?)
+    }
+}
+
 /// Deletes the layers and blobs that no image of the index needs; gives how
 /// many there were.
 ///
@@ -210,15 +255,8 @@ pub fn prune(store: &Store) -> Result<usize, StoreError> {
         let path = path.to_owned();
         move |source: io::Error| StoreError::Read { path, source }
     };
-    let lock = store.path.join("lock");
-    let opened = rustix::fs::open(&lock, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty());
-    let file = match opened {
-        Err(Errno::NOENT) => return Ok(0),
-        opened => File::from(opened.map_err(|error| failed(&lock)(error.into()))?),
-    };
-    if file.try_lock().is_err() {
-        return Ok(0);
-    }
+    let lock = Lock::try_take(&store.path).map_err(failed(&store.path.join(LOCK)))?;
+    let Some(_lock) = lock else { return Ok(0) };
     let index = store.index()?;
     let images = || index.images.values().chain(&index.node_root);
     let layers: HashSet<&str> =
@@ -232,7 +270,11 @@ pub fn prune(store: &Store) -> Result<usize, StoreError> {
     let mut count = 0;
     for (name, needed) in [("layers", layers), ("blobs/sha256", blobs)] {
         let path = store.path.join(name);
-        let directory = File::open(&path).map_err(failed(&path))?;
+        let directory = match File::open(&path) {
+            // Nothing was imported yet.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            directory => directory.map_err(failed(&path))?,
+        };
         for entry in fs::read_dir(&path).map_err(failed(&path))? {
             let entry = entry.map_err(failed(&path))?.file_name();
             if !entry.to_str().is_some_and(|entry| needed.contains(entry)) {
@@ -281,6 +323,21 @@ mod tests {
         assert_eq!(find(&format!("busybox:latest@{}", Digest::of(b"two"))), None);
         assert_eq!(find(&format!("debian@{}", Digest::of(b"two"))), None);
         assert_eq!(index.keys_of(&Digest::of(b"config")).count(), 2);
+    }
+
+    #[test]
+    fn a_store_is_changed_by_one_at_a_time_and_no_file_of_others_counts() {
+        let directory = tempfile::tempdir().unwrap();
+        // One that everybody may open, and that somebody has locked.
+        fs::write(directory.path().join(LOCK), "").unwrap();
+        let theirs = File::open(directory.path().join(LOCK)).unwrap();
+        theirs.lock().unwrap();
+        let ours = Lock::try_take(directory.path()).unwrap().expect("theirs does not count");
+        assert!(Lock::try_take(directory.path()).unwrap().is_none());
+        drop(ours);
+        Lock::take(directory.path()).unwrap();
+        let mode = fs::metadata(directory.path().join(LOCK)).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
 
     #[test]

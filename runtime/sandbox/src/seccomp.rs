@@ -49,6 +49,32 @@ const PERSONALITIES: &[u32] = &[0, 8, 0x20000, 0x20008, u32::MAX];
 /// Requests that type into a terminal in somebody else's name.
 const TYPING_IOCTLS: &[u32] = &[libc::TIOCSTI as u32, libc::TIOCLINUX as u32];
 
+/// The old interfaces of netfilter, which need no netlink socket: options of
+/// any raw IP socket, from `IPT_BASE_CTL`, `ARPT_BASE_CTL`, `EBT_BASE_CTL` and
+/// `IP6T_BASE_CTL` on. Those of IPv6 are not in one piece.
+const NETFILTER_OPTIONS: &[(u32, u32)] = {
+    const IP: u32 = libc::IPPROTO_IP as u32;
+    const IPV6: u32 = libc::IPPROTO_IPV6 as u32;
+    &[
+        (IP, 64),
+        (IP, 65),
+        (IP, 66),
+        (IP, 67),
+        (IP, 96),
+        (IP, 97),
+        (IP, 98),
+        (IP, 99),
+        (IP, 128),
+        (IP, 129),
+        (IP, 130),
+        (IP, 131),
+        (IPV6, 64),
+        (IPV6, 65),
+        (IPV6, 68),
+        (IPV6, 69),
+    ]
+};
+
 /// The flags of `clone` that make a namespace of any kind.
 const NAMESPACES: u32 = 0x7E02_0000;
 const NEWUSER: u32 = libc::CLONE_NEWUSER as u32;
@@ -56,11 +82,16 @@ const NEWUSER: u32 = libc::CLONE_NEWUSER as u32;
 /// exit signal.
 const NEWTIME: u32 = 0x80;
 
+const SOCKET_OPTIONS: &[libc::c_long] = &[libc::SYS_getsockopt, libc::SYS_setsockopt];
+
 /// Ring 2: for what a learner runs in a node.
 ///
 /// `userns` and `netfilter` are the node's features of these names.
 pub fn node(userns: bool, netfilter: bool) -> BpfProgram {
     let mut verdicts = learner(if netfilter { NETLINK_AND_NETFILTER } else { NETLINK });
+    if netfilter {
+        verdicts.allow(SOCKET_OPTIONS);
+    }
     admin(&mut verdicts, userns);
     verdicts.allow(&[libc::SYS_chroot, libc::SYS_pivot_root]);
     verdicts.allow(table::TRACE);
@@ -71,6 +102,7 @@ pub fn node(userns: bool, netfilter: bool) -> BpfProgram {
 /// program: ring 2 and what our own code needs.
 pub fn pid1() -> BpfProgram {
     let mut verdicts = learner(NETLINK_AND_NETFILTER);
+    verdicts.allow(SOCKET_OPTIONS);
     admin(&mut verdicts, true);
     verdicts.allow(&[libc::SYS_chroot, libc::SYS_pivot_root, libc::SYS_clone3, libc::SYS_ioctl]);
     verdicts.allow(table::TRACE);
@@ -100,6 +132,9 @@ fn learner(netlink: &'static [u32]) -> Verdicts {
     let sockets = Verdict::Check(Check::Socket { families: FAMILIES, netlink });
     verdicts.set(libc::SYS_socket, sockets.clone());
     verdicts.set(libc::SYS_socketpair, sockets);
+    for call in SOCKET_OPTIONS {
+        verdicts.set(*call, Verdict::Check(Check::NoOptions { options: NETFILTER_OPTIONS }));
+    }
     verdicts.set(libc::SYS_personality, Verdict::Check(Check::OneOf { arg: 0, values: PERSONALITIES }));
     verdicts.set(libc::SYS_ioctl, Verdict::Check(Check::NoneOf { arg: 1, values: TYPING_IOCTLS }));
     verdicts.set(libc::SYS_clone, Verdict::Check(Check::NoBits { arg: 0, bits: NAMESPACES }));
@@ -224,6 +259,26 @@ mod tests {
             let args = |request: u64| [0, request, 0, 0, 0, 0];
             assert_eq!(ask(&program, libc::SYS_ioctl, args(libc::TIOCSTI)), errno(libc::EPERM));
             assert_eq!(ask(&program, libc::SYS_ioctl, args(libc::TIOCGWINSZ)), ALLOW);
+        }
+    }
+
+    #[test]
+    fn the_old_netfilter_interface_is_where_netfilter_is() {
+        let option = |level: i32, option: u64| [3, level as u64, option, 0, 0, 0];
+        let refused = errno(libc::ENOPROTOOPT);
+        for call in SOCKET_OPTIONS {
+            for program in [node(true, false), docker_default(&crate::capabilities::NODE)] {
+                assert_eq!(ask(&program, *call, option(libc::IPPROTO_IP, 64)), refused);
+                assert_eq!(ask(&program, *call, option(libc::IPPROTO_IPV6, 65)), refused);
+                assert_eq!(ask(&program, *call, option(libc::IPPROTO_IP, 131)), refused);
+                // IPV6_RECVTCLASS and IPV6_TCLASS, and SO_ATTACH_FILTER and the like.
+                assert_eq!(ask(&program, *call, option(libc::IPPROTO_IPV6, 66)), ALLOW);
+                assert_eq!(ask(&program, *call, option(libc::IPPROTO_IPV6, 67)), ALLOW);
+                assert_eq!(ask(&program, *call, option(libc::SOL_SOCKET, 64)), ALLOW);
+            }
+            for program in [node(false, true), pid1()] {
+                assert_eq!(ask(&program, *call, option(libc::IPPROTO_IP, 64)), ALLOW);
+            }
         }
     }
 

@@ -44,6 +44,9 @@ pub(super) enum Check {
     /// protocol too; else EAFNOSUPPORT, which programs take for a kernel
     /// without it.
     Socket { families: &'static [u32], netlink: &'static [u32] },
+    /// Allowed unless these arguments (level and option of a socket) are one of
+    /// these pairs, then ENOPROTOOPT, as where the kernel has no such option.
+    NoOptions { options: &'static [(u32, u32)] },
 }
 
 /// Calls, each with what becomes of it, and what becomes of the rest.
@@ -133,6 +136,18 @@ fn check_leaf(check: &Check, program: &mut BpfProgram) {
         ]),
         Check::OneOf { arg, values } => one_of(arg, values, allow, fail(libc::EPERM), program),
         Check::NoneOf { arg, values } => one_of(arg, values, fail(libc::EPERM), allow, program),
+        Check::NoOptions { options } => {
+            for (level, option) in options {
+                program.extend([
+                    load(argument(1)),
+                    jump(BPF_JEQ, *level, 0, 3),
+                    load(argument(2)),
+                    jump(BPF_JEQ, *option, 0, 1),
+                    fail(libc::ENOPROTOOPT),
+                ]);
+            }
+            program.push(allow);
+        }
         Check::Socket { families, netlink } => {
             let refuse = fail(libc::EAFNOSUPPORT);
             // Netlink first: its protocol decides. 0 is the family's place.

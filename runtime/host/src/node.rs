@@ -184,15 +184,13 @@ pub(crate) fn disk_label(instance: &Instance, session: &str, name: &str) -> Stri
     label
 }
 
-/// Opens a disk by a mount of its own, so that whoever asks for the loop
-/// device's file sees no path of the host.
+/// Opens a disk by a mount of its own, which is the file and nothing else: every
+/// node sees the names of all loop devices' files, and this one's is `/`.
 fn open_without_path(path: &Path) -> Result<File, HostError> {
-    use rustix::fs::{Mode, OFlags, openat};
-    let directory = mount::copy(path.parent().unwrap_or(path))?;
-    let name = path.file_name().unwrap_or_default();
-    openat(&directory, name, OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
-        .map(File::from)
-        .map_err(|errno| HostError::file("open", path)(errno.into()))
+    let tree = mount::copy(path)?;
+    let number = tree.as_raw_fd();
+    let opened = File::options().read(true).write(true).open(format!("/proc/self/fd/{number}"));
+    opened.map_err(HostError::file("open", path))
 }
 
 /// The kernel lets go of a disk a moment after the last process that saw it

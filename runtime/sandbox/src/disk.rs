@@ -48,15 +48,21 @@ pub enum DiskError {
 ///
 /// It has no journal: a node's disk does not outlive a crash of the machine.
 pub fn create(path: &Path, bytes: u64, inodes: u64, owner: u32) -> Result<(), DiskError> {
-    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    let sized = made.and_then(|file| file.set_len(bytes));
-    sized.map_err(|source| DiskError::Create { path: path.display().to_string(), source })?;
-    let result = format(path, inodes, owner);
-    if result.is_err() {
-        fs::remove_file(path)
-            .map_err(|source| DiskError::Create { path: path.display().to_string(), source })?;
+    let failed = |source| DiskError::Create { path: path.display().to_string(), source };
+    if path.exists() {
+        return Err(failed(io::ErrorKind::AlreadyExists.into()));
     }
-    result
+    // Aside, since whoever is ended meanwhile leaves half an image.
+    let aside = path.with_extension("new");
+    let made = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside);
+    made.and_then(|file| file.set_len(bytes)).map_err(failed)?;
+    match format(&aside, inodes, owner) {
+        Ok(()) => fs::rename(&aside, path).map_err(failed),
+        Err(error) => {
+            fs::remove_file(&aside).map_err(failed)?;
+            Err(error)
+        }
+    }
 }
 
 fn format(path: &Path, inodes: u64, owner: u32) -> Result<(), DiskError> {

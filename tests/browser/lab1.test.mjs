@@ -64,7 +64,9 @@ async function runStep(page, questions) {
       if (await button.isVisible().catch(() => false)) await button.click().catch(() => {});
       await new Promise((resolve) => setTimeout(resolve, 1000));
       return passed();
-    }, 90);
+    }, 90).catch(async (error) => {
+      throw new Error(`${error.message}\n${await page.locator('#step .checks').innerText()}\n${await screen(page)}`);
+    });
   }
   await eventually('every check of the step ticks', passed).catch(async (error) => {
     throw new Error(`${error.message}\n${await page.locator('#step .checks').innerText()}`);

@@ -15,6 +15,9 @@ const PROMPT_QUIET_MS: u64 = 60;
 const QUESTION_QUIET_MS: u64 = 400;
 /// Ctrl-E, Ctrl-U: the line editor deletes what was typed at the prompt.
 const DELETE_LINE: &[u8] = b"\x05\x15";
+/// How long the line editor gets for that. A background job may have printed
+/// over the prompt: then its line is empty, though it doesn't look so.
+const DELETE_MS: u64 = 300;
 const CTRL_C: u8 = 3;
 
 /// What the driver does next.
@@ -108,7 +111,10 @@ pub struct Script {
 
 #[derive(Debug)]
 enum Phase {
-    Waiting { deleted: bool },
+    /// For the shell or the program; since when its line is deleted.
+    Waiting {
+        deleted_ms: Option<u64>,
+    },
     Typed(Typed),
     Ended(Outcome),
 }
@@ -149,7 +155,7 @@ impl Script {
             resumes: block.resumes.as_deref().map(regex).transpose()?,
             block: block.clone(),
             next: 0,
-            phase: Phase::Waiting { deleted: false },
+            phase: Phase::Waiting { deleted_ms: None },
             began_ms: None,
             outputs: Vec::new(),
             grown: (0, 0),
@@ -172,12 +178,12 @@ impl Script {
         }
         match &self.phase {
             Phase::Ended(outcome) => Action::Done(outcome.clone()),
-            Phase::Waiting { deleted } => {
-                let deleted = *deleted;
+            Phase::Waiting { deleted_ms } => {
+                let deleted_ms = *deleted_ms;
                 if self.block.inner {
                     self.wait_inside(view, now_ms)
                 } else {
-                    self.wait(view, now_ms, deleted)
+                    self.wait(view, now_ms, deleted_ms)
                 }
             }
             Phase::Typed(typed) => {
@@ -195,18 +201,23 @@ impl Script {
     }
 
     /// Before a line of a `run` block: the shell must be at an empty prompt.
-    fn wait(&mut self, view: &View<'_>, now_ms: u64, deleted: bool) -> Action {
+    fn wait(&mut self, view: &View<'_>, now_ms: u64, deleted_ms: Option<u64>) -> Action {
         if view.alternate && !view.at_prompt {
             return Action::Refused(Refusal::Screen);
         }
-        if !view.at_prompt || (view.typed && deleted) {
+        if !view.at_prompt {
             return Action::Wait { until: None };
         }
-        if view.typed {
-            self.phase = Phase::Waiting { deleted: true };
-            return Action::Type(DELETE_LINE.to_vec());
+        match deleted_ms {
+            None if view.typed => {
+                self.phase = Phase::Waiting { deleted_ms: Some(now_ms) };
+                Action::Type(DELETE_LINE.to_vec())
+            }
+            Some(since) if view.typed && now_ms < since + DELETE_MS => {
+                Action::Wait { until: Some(since + DELETE_MS) }
+            }
+            _ => self.type_line(view, now_ms),
         }
-        self.type_line(view, now_ms)
     }
 
     /// Before a line of an `inner` block: the program must be at its prompt.
@@ -341,7 +352,7 @@ impl Script {
         let wanted =
             if more { status == 0 || self.block.exit.allows(status) } else { self.block.exit.allows(status) };
         if more && wanted {
-            self.phase = Phase::Waiting { deleted: false };
+            self.phase = Phase::Waiting { deleted_ms: None };
             return self.advance(view, now_ms);
         }
         self.finish(End::Exit, Some(status), wanted, now_ms)

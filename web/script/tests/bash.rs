@@ -150,6 +150,18 @@ fn what_was_half_typed_is_deleted_first() {
 }
 
 #[test]
+fn a_background_job_may_print_over_the_prompt() {
+    let mut shell = Shell::start();
+    shell.run(&block("(sleep 0.2; echo over the prompt) &"));
+    while !look(&shell.terminal, |view| {
+        (view.screen)().contains("\nover") || (view.screen)().contains("$ over")
+    }) {
+        shell.take_in(None);
+    }
+    assert_eq!(shell.run(&block("echo whole")).output, "whole");
+}
+
+#[test]
 fn an_inner_block_types_into_what_was_left_running() {
     let mut shell = Shell::start();
     let prompt = Some("^inner> $".to_owned());

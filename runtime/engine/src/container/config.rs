@@ -80,7 +80,7 @@ pub struct Root {
 }
 
 /// The hierarchies of cgroups.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cgroups {
     /// v1: each hierarchy's controllers.

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     StageError,
-    config::{FDS_FROM, Run},
+    config::{Cgroups, FDS_FROM, Run},
     control::{Control, FromStage},
     dev, inherited, process, rootfs, step,
 };
@@ -21,7 +21,9 @@ pub(super) fn run(config: &Run, control: &Control) -> Result<u8, StageError> {
             std::fs::File::open("/proc/self/ns/net").map_err(step("opening our network namespace"))?;
         control.tell(&FromStage::Network, &[network.as_fd()])?;
     }
-    if config.cgroup_namespace {
+    // On v2 always: PID 1's control group namespace allows moves between groups,
+    // PID 1's own included, and so is not for containers.
+    if config.cgroup_namespace || config.cgroups == Cgroups::V2 {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP)
             .map_err(step("making a cgroup namespace"))?;
     }
@@ -59,9 +61,9 @@ pub(super) fn enter_cgroups(first: i32, count: usize) -> Result<(), StageError> 
     Ok(())
 }
 
-/// Moves this process into the group of a `tasks` file.
-pub(super) fn enter(tasks: OwnedFd) -> Result<(), StageError> {
-    std::fs::File::from(tasks).write_all(b"0").map_err(step("entering a cgroup"))
+/// Moves this process into the group of a v1 `tasks` or v2 `cgroup.procs` file.
+pub(super) fn enter(file: OwnedFd) -> Result<(), StageError> {
+    std::fs::File::from(file).write_all(b"0").map_err(step("entering a cgroup"))
 }
 
 fn set_domainname(name: &str) -> Result<(), StageError> {

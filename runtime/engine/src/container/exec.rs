@@ -2,11 +2,7 @@
 //! a first process waits outside for the status of the second, which runs
 //! inside, since a PID namespace holds only for children.
 
-use std::{
-    fs::File,
-    io::Write,
-    os::fd::{AsFd, OwnedFd},
-};
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::{
     sched::{CloneFlags, setns},
@@ -30,7 +26,8 @@ pub(super) fn run(config: &Exec, control: &Control) -> Result<u8, StageError> {
     let first_own = first_tasks + config.waiter_tasks as i32;
     let own_tasks: Vec<OwnedFd> =
         (first_own..first_own + config.cgroup_tasks as i32).map(inherited).collect();
-    let group = config.cgroup_dir.then(|| inherited(first_own + config.cgroup_tasks as i32));
+    let group = config.cgroup_dir.then(|| open_group(&inherited(first_own + config.cgroup_tasks as i32)));
+    let group = group.transpose()?;
     let namespaces = CloneFlags::from_bits_truncate(config.namespaces);
     setns(container.as_fd(), namespaces).map_err(step("joining the container"))?;
     drop(container);
@@ -43,21 +40,18 @@ pub(super) fn run(config: &Exec, control: &Control) -> Result<u8, StageError> {
         }
         ForkResult::Child => {
             own_tasks.into_iter().try_for_each(entry::enter)?;
-            if let Some(group) = group {
-                enter_directory(&group)?;
-            }
+            group.map_or(Ok(()), entry::enter)?;
             let terminal = config.tty.map(|size| dev::open_terminal(size, control)).transpose()?;
             process::become_program(&config.process, terminal, false, control)
         }
     }
 }
 
-/// Enters a v2 group by its directory.
-fn enter_directory(group: &OwnedFd) -> Result<(), StageError> {
+/// How a v2 group is entered. It is opened before the container's control group
+/// namespace is joined: in that one there would be no way in from outside.
+fn open_group(directory: &OwnedFd) -> Result<OwnedFd, StageError> {
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-    let procs =
-        rustix::fs::openat(group, "cgroup.procs", flags, Mode::empty()).map_err(step("entering a cgroup"))?;
-    File::from(procs).write_all(b"0").map_err(step("entering a cgroup"))
+    rustix::fs::openat(directory, "cgroup.procs", flags, Mode::empty()).map_err(step("opening a cgroup"))
 }
 
 /// Waits for the program, holding nothing open that it may wait for.

@@ -145,6 +145,7 @@ impl From<AgentError> for AppError {
     fn from(error: AgentError) -> AppError {
         match error {
             AgentError::Refused(words) => AppError::Conflict(words),
+            AgentError::NoSuchFile => AppError::NotFound,
             AgentError::TooLong { limit } => {
                 AppError::Conflict(format!("the file is longer than {limit} bytes"))
             }

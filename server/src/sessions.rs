@@ -2,6 +2,7 @@
 //!
 //! What lives is host's to say; here is who may use it. No transport in here.
 
+pub mod health;
 mod idle;
 mod prepare;
 mod roster;

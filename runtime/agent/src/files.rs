@@ -1,6 +1,6 @@
 //! Writing and reading files in a node.
 
-use drydock_protocol::agent::{FromClient, Request};
+use drydock_protocol::agent::{FromClient, NO_SUCH_FILE, Request};
 
 use crate::{Agent, AgentError};
 
@@ -23,7 +23,11 @@ impl Agent {
     pub async fn get(mut self, path: &str, limit: u64) -> Result<Vec<u8>, AgentError> {
         self.request(&Request::Get { path: path.into(), limit }).await?;
         let (_sender, mut receiver) = self.running().split();
-        let output = receiver.drain(usize::try_from(limit).unwrap_or(usize::MAX)).await?;
+        let drained = receiver.drain(usize::try_from(limit).unwrap_or(usize::MAX)).await;
+        let output = drained.map_err(|error| match error {
+            AgentError::Refused(words) if words.ends_with(NO_SUCH_FILE) => AgentError::NoSuchFile,
+            other => other,
+        })?;
         if output.truncated { Err(AgentError::TooLong { limit }) } else { Ok(output.stdout) }
     }
 }

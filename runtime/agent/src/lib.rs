@@ -76,6 +76,9 @@ pub enum AgentError {
     /// The node refused, in its own words.
     #[error("{0}")]
     Refused(String),
+    /// Nothing is at the path.
+    #[error("there is no such file")]
+    NoSuchFile,
     /// A file is longer than the caller wants.
     #[error("the file is longer than {limit} bytes")]
     TooLong {

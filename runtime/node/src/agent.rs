@@ -137,11 +137,16 @@ async fn answer(
 }
 
 fn status(node: &Node) -> Status {
+    let (told, oom_name) = node.events.out_of_memory();
     Status {
         engine: node.keeper.is_up(),
         engine_starts: node.engine_starts.get(),
         terminals: node.terminals.names(),
         idle_ms: node.events.idle_ms(),
+        memory_used: node.memory.used(),
+        memory_limit: Some(node.memory.limit),
+        oom_kills: node.memory.oom_kills(told),
+        oom_name,
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) struct Events {
     newest: watch::Sender<u64>,
     watchers: watch::Sender<usize>,
     typed: Cell<Instant>,
+    /// How often memory ran out, and whom it hit last, as far as events tell.
+    out_of_memory: RefCell<(u64, Option<String>)>,
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +57,7 @@ impl Events {
             newest: watch::Sender::new(0),
             watchers: watch::Sender::new(0),
             typed: Cell::new(Instant::now()),
+            out_of_memory: RefCell::default(),
         })
     }
 
@@ -62,6 +65,10 @@ impl Events {
     pub(crate) fn push(&self, what: What) {
         let seq = *self.newest.borrow() + 1;
         let is_state = matches!(what, What::Processes { .. });
+        if let What::OutOfMemory { name } = &what {
+            let mut known = self.out_of_memory.borrow_mut();
+            *known = (known.0 + 1, name.clone());
+        }
         let event = Event { seq, time_ms: clock::epoch_ms(), what };
         match serde_json::to_vec(&event) {
             Ok(json) => self.kept.borrow_mut().push(Line { seq, json: json.into(), is_state }),
@@ -84,6 +91,11 @@ impl Events {
     /// Somebody typed.
     pub(crate) fn touch(&self) {
         self.typed.set(Instant::now());
+    }
+
+    /// How often memory ran out, and whom it hit last, as far as events tell.
+    pub(crate) fn out_of_memory(&self) -> (u64, Option<String>) {
+        self.out_of_memory.borrow().clone()
     }
 
     /// Milliseconds since somebody typed, or since the node began.

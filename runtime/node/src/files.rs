@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use drydock_protocol::agent::NO_SUCH_FILE;
 use thiserror::Error;
 
 /// Why a file was not written or read.
@@ -21,6 +22,8 @@ pub(crate) enum FileError {
     Io { path: PathBuf, source: io::Error },
     #[error("{0} is not a regular file")]
     NotRegular(PathBuf),
+    #[error("{0}: {NO_SUCH_FILE}")]
+    Missing(PathBuf),
     #[error("{path} is longer than {limit} bytes")]
     TooLong { path: PathBuf, limit: u64 },
 }
@@ -58,11 +61,13 @@ pub(crate) fn get(path: &Path, limit: u64, to: &mut impl Write) -> Result<(), Fi
         return Err(FileError::Path(path.into()));
     }
     // Non-blocking, so that a FIFO without a writer is looked at, not waited for.
-    let file: File = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path)
-        .map_err(failed)?;
+    let file: File =
+        OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).map_err(
+            |source| match source.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => FileError::Missing(path.into()),
+                _ => failed(source),
+            },
+        )?;
     let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() {
         return Err(FileError::NotRegular(path.into()));
@@ -104,6 +109,8 @@ mod tests {
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
         assert!(matches!(get(&fifo, 10, &mut Vec::new()), Err(FileError::NotRegular(_))));
         assert!(matches!(get(Path::new("/dev/zero"), 10, &mut Vec::new()), Err(FileError::NotRegular(_))));
+        let missing = get(Path::new("/nothing/here"), 10, &mut Vec::new()).unwrap_err().to_string();
+        assert_eq!(missing, "/nothing/here: there is no such file");
         assert!(put(scratch.path(), 0o644, &mut &b""[..]).is_err());
         assert!(matches!(put(Path::new("relative"), 0o644, &mut &b""[..]), Err(FileError::Path(_))));
         get(Path::new("/proc/self/status"), 1 << 20, &mut Vec::new()).unwrap();

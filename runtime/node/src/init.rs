@@ -32,6 +32,7 @@ use crate::{
     keeper::Keeper,
     launch::{Groups, Launcher},
     log::Log,
+    memory::Memory,
     pty::Devpts,
     reaper::Reaper,
     relay::Relay,
@@ -52,6 +53,7 @@ pub(crate) struct Node {
     pub terminals: Rc<Terminals>,
     pub keeper: Rc<Keeper>,
     pub relay: Rc<Relay>,
+    pub memory: Memory,
     /// How often an engine was started.
     pub engine_starts: Cell<u64>,
     /// The grace time, once the node is to end.
@@ -132,6 +134,7 @@ async fn run(inherited: Inherited, log: Log) -> anyhow::Result<()> {
         events: events.clone(),
         keeper: keeper.clone(),
         relay,
+        memory: Memory::open(spec.limits.memory_mb << 20),
         engine_starts: Cell::new(0),
         ending: watch::Sender::new(None),
     });

@@ -19,6 +19,7 @@ mod init;
 mod keeper;
 mod launch;
 mod log;
+mod memory;
 mod pty;
 mod reaper;
 mod relay;

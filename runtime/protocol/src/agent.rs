@@ -25,6 +25,9 @@ pub const FAILED: u8 = 0x24;
 /// Frame kind: a [`crate::event::Event`] in JSON.
 pub const EVENT: u8 = 0x25;
 
+/// How the words of a refused [`Request::Get`] end when nothing is at the path.
+pub const NO_SUCH_FILE: &str = "there is no such file";
+
 /// What a client asks of a node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case")]
@@ -116,6 +119,19 @@ pub struct Status {
     pub terminals: Vec<String>,
     /// Milliseconds since somebody last typed, or since the node began.
     pub idle_ms: u64,
+    /// Memory in use by the node's programs, in bytes, without what the kernel
+    /// gives back when asked; `None` when the kernel doesn't tell.
+    #[serde(default)]
+    pub memory_used: Option<u64>,
+    /// The most memory that the node's programs may have, in bytes.
+    #[serde(default)]
+    pub memory_limit: Option<u64>,
+    /// How often the kernel ended a program because the node was at its limit.
+    #[serde(default)]
+    pub oom_kills: u64,
+    /// The name of the last of those, when known.
+    #[serde(default)]
+    pub oom_name: Option<String>,
 }
 
 /// What a running command sends to the client.

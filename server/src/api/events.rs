@@ -21,7 +21,11 @@ use super::sessions::SessionView;
 use crate::{
     error::AppError,
     learner::Learner,
-    sessions::{Seat, running},
+    sessions::{
+        Seat,
+        health::{self, Healths},
+        running,
+    },
     state::AppState,
 };
 
@@ -84,17 +88,24 @@ async fn send_session(
     let mut last = first;
     let mut look = tokio::time::interval(LOOK_EVERY);
     let mut warned = false;
-    if events.send(session_event(&app, &last)).await.is_err() {
+    let mut healths = health::follow(&app, &last.id);
+    if events.send(session_event(&app, &last, &healths)).await.is_err() {
         return;
     }
     loop {
         tokio::select! {
             () = events.closed() => return,
             changed = next_change(&mut roster) => if changed.is_none() { return },
+            Ok(()) = healths.changed() => {
+                if events.send(session_event(&app, &last, &healths)).await.is_err() {
+                    return;
+                }
+                continue;
+            }
             _ = look.tick() => {
                 let warn = app.sessions.idle_left(&last) < WARN_SECONDS;
                 if std::mem::replace(&mut warned, warn) != warn
-                    && events.send(session_event(&app, &last)).await.is_err()
+                    && events.send(session_event(&app, &last, &healths)).await.is_err()
                 {
                     return;
                 }
@@ -106,7 +117,7 @@ async fn send_session(
             Some(session) if session == last => {}
             Some(session) => {
                 last = session;
-                if events.send(session_event(&app, &last)).await.is_err() {
+                if events.send(session_event(&app, &last, &healths)).await.is_err() {
                     return;
                 }
             }
@@ -136,8 +147,9 @@ async fn still_there(app: &AppState, id: &str) -> bool {
     }
 }
 
-fn session_event(app: &AppState, session: &Session) -> Event {
-    let view = serde_json::to_string(&SessionView::new(app, session)).expect("plain values make JSON");
+fn session_event(app: &AppState, session: &Session, healths: &watch::Receiver<Healths>) -> Event {
+    let view = SessionView::new(app, session).with_health(&healths.borrow());
+    let view = serde_json::to_string(&view).expect("plain values make JSON");
     Event::default().event("session").data(view)
 }
 

@@ -8,7 +8,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use drydock_agent::Agent;
+use drydock_agent::{Agent, AgentError};
 use serde::Deserialize;
 
 use crate::{
@@ -48,7 +48,8 @@ pub async fn put(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `GET /api/sessions/{id}/nodes/{node}/files?path=`
+/// `GET /api/sessions/{id}/nodes/{node}/files?path=`: the file, or no content
+/// when nothing is there, which is no fault.
 pub async fn get(
     State(app): State<AppState>,
     learner: Learner,
@@ -58,8 +59,15 @@ pub async fn get(
     let session = app.sessions.get(&learner, &id).await?;
     let node = find_node(&session, &node)?;
     check_path(&which.path)?;
-    let get = async { Agent::connect(&node.agent).await?.get(&which.path, FILE_MAX as u64).await };
-    let bytes = within(PATIENCE, get).await?;
+    let get = async {
+        match Agent::connect(&node.agent).await?.get(&which.path, FILE_MAX as u64).await {
+            Err(AgentError::NoSuchFile) => Ok(None),
+            got => got.map(Some),
+        }
+    };
+    let Some(bytes) = within(PATIENCE, get).await? else {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    };
     // Never shown by the browser as a page of ours, whatever it holds.
     let headers =
         [(header::CONTENT_TYPE, "application/octet-stream"), (header::CONTENT_DISPOSITION, "attachment")];

@@ -9,7 +9,16 @@ use drydock_protocol::host::{Limits, Node, NodeState, Session};
 use serde::{Deserialize, Serialize};
 
 use super::Json;
-use crate::{db, error::AppError, learner::Learner, sessions::seconds_left, state::AppState};
+use crate::{
+    db,
+    error::AppError,
+    learner::Learner,
+    sessions::{
+        health::{Health, Healths},
+        seconds_left,
+    },
+    state::AppState,
+};
 
 /// A session as the page sees it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -39,6 +48,9 @@ pub struct NodeView {
     state: NodeState,
     cut: bool,
     error: Option<String>,
+    /// How it does, where somebody watches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<Health>,
 }
 
 impl SessionView {
@@ -59,6 +71,14 @@ impl SessionView {
             limits: session.limits,
         }
     }
+
+    /// With what the nodes say of themselves.
+    pub fn with_health(mut self, healths: &Healths) -> SessionView {
+        for node in &mut self.nodes {
+            node.health = healths.get(&node.name).cloned();
+        }
+        self
+    }
 }
 
 impl NodeView {
@@ -69,6 +89,7 @@ impl NodeView {
             state: node.state,
             cut: node.cut,
             error: node.error.clone(),
+            health: None,
         }
     }
 }

@@ -13,11 +13,15 @@ pub(super) struct Body<'a> {
     pub(super) progress: &'a StepProgress,
     /// The lab has more than one node, so that a block says where it runs.
     pub(super) many_nodes: bool,
+    /// All steps stand on one page, to be read: nothing is folded, and ids of
+    /// elements carry the step's number.
+    pub(super) whole: bool,
 }
 
 #[derive(Template)]
 #[template(path = "blocks/run.html")]
 struct RunBlock<'a> {
+    prefix: String,
     number: usize,
     ordinal: usize,
     node: &'a str,
@@ -30,6 +34,7 @@ struct RunBlock<'a> {
     command: String,
     place: Option<String>,
     expected: Option<String>,
+    open: bool,
 }
 
 #[derive(Template)]
@@ -41,6 +46,7 @@ struct CopyBlock<'a> {
 #[derive(Template)]
 #[template(path = "blocks/file.html")]
 struct FileBlock<'a> {
+    prefix: String,
     number: usize,
     path: &'a str,
     node: &'a str,
@@ -52,6 +58,7 @@ struct FileBlock<'a> {
 #[derive(Template)]
 #[template(path = "blocks/checks.html")]
 struct ChecksBlock<'a> {
+    prefix: String,
     checks: Vec<CheckLine<'a>>,
     passed: usize,
     solves: Vec<SolveBlock<'a>>,
@@ -73,6 +80,7 @@ struct SolveBlock<'a> {
 #[derive(Template)]
 #[template(path = "blocks/quiz.html")]
 struct QuizBlock<'a> {
+    prefix: String,
     number: usize,
     question: &'a str,
     answers: Vec<&'a str>,
@@ -102,6 +110,7 @@ struct CalloutBlock<'a> {
 #[derive(Template)]
 #[template(path = "blocks/tip.html")]
 struct TipBlock<'a> {
+    open: bool,
     title: Option<&'a str>,
     html: &'a str,
 }
@@ -116,7 +125,7 @@ impl Body<'_> {
         while let Some(piece) = pieces.next() {
             match piece {
                 Piece::Html(html) => out.push_str(html),
-                Piece::Callout(callout) => out.push_str(&callout_html(callout)?),
+                Piece::Callout(callout) => out.push_str(&self.callout(callout)?),
                 Piece::Run(block) => {
                     ordinal += 1;
                     let expected = match pieces.peek() {
@@ -143,6 +152,8 @@ impl Body<'_> {
             block.needs.iter().map(|need| format!("{}:{}", need.name, need.step)).collect();
         let captures: Vec<&str> = block.script.captures.iter().map(|capture| capture.name.as_str()).collect();
         RunBlock {
+            prefix: self.prefix(),
+            open: self.whole,
             number: block.index,
             ordinal,
             node: &block.node,
@@ -170,6 +181,7 @@ impl Body<'_> {
 
     fn file(&self, file: &File) -> askama::Result<String> {
         FileBlock {
+            prefix: self.prefix(),
             number: file.index,
             path: &file.path,
             node: &file.node,
@@ -201,11 +213,30 @@ impl Body<'_> {
             })
             .collect::<askama::Result<Vec<_>>>()?;
         let passed = checks.iter().filter(|check| check.passed).count();
-        ChecksBlock { checks, passed, solves }.render()
+        ChecksBlock { prefix: self.prefix(), checks, passed, solves }.render()
+    }
+
+    /// What ids begin with, so that each is there once on its page.
+    fn prefix(&self) -> String {
+        if self.whole { format!("step-{}-", self.step.number) } else { String::new() }
+    }
+
+    fn callout(&self, callout: &Callout) -> askama::Result<String> {
+        let (class, icon, word) = match callout.kind {
+            CalloutKind::Note => ("note", "info", "Note."),
+            CalloutKind::Warning => ("careful", "careful", "Careful."),
+            CalloutKind::Tip => {
+                let tip =
+                    TipBlock { open: self.whole, title: callout.title_html.as_deref(), html: &callout.html };
+                return tip.render();
+            }
+        };
+        CalloutBlock { class, icon, word, title: callout.title_html.as_deref(), html: &callout.html }.render()
     }
 
     fn quiz(&self, quiz: &Quiz) -> askama::Result<String> {
         QuizBlock {
+            prefix: self.prefix(),
             number: quiz.index,
             question: &quiz.question_html,
             answers: quiz.answers.iter().map(|answer| answer.text_html.as_str()).collect(),
@@ -223,17 +254,6 @@ fn json(script: &drydock_lab::Script) -> askama::Result<String> {
 /// An index as the database and the API have it.
 fn number(index: usize) -> u32 {
     u32::try_from(index).unwrap_or(u32::MAX)
-}
-
-fn callout_html(callout: &Callout) -> askama::Result<String> {
-    let (class, icon, word) = match callout.kind {
-        CalloutKind::Note => ("note", "info", "Note."),
-        CalloutKind::Warning => ("careful", "careful", "Careful."),
-        CalloutKind::Tip => {
-            return TipBlock { title: callout.title_html.as_deref(), html: &callout.html }.render();
-        }
-    };
-    CalloutBlock { class, icon, word, title: callout.title_html.as_deref(), html: &callout.html }.render()
 }
 
 fn node_action(action: &NodeAction) -> askama::Result<String> {

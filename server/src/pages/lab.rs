@@ -28,6 +28,8 @@ struct StepPage<'a> {
 struct LabHead<'a> {
     slug: &'a str,
     title: &'a str,
+    /// The names of its nodes, with spaces between.
+    nodes: String,
 }
 
 struct StepText<'a> {
@@ -90,14 +92,14 @@ async fn page(
     let plan = Plan::new(lab, &progress);
     let step = lab.step(number).ok_or(AppError::NotFound)?;
     let mine = progress.steps.get(&key).cloned().unwrap_or_default();
-    let body = Body { step, progress: &mine, many_nodes: lab.front.nodes.len() > 1 };
+    let body = Body { step, progress: &mine, many_nodes: lab.front.nodes.len() > 1, whole: false };
     let mut html = body.html().map_err(AppError::internal)?;
     if number == 1 && !lab.intro_html.is_empty() {
         html.insert_str(0, &lab.intro_html);
     }
     let page = StepPage {
         frame,
-        lab: LabHead { slug: &lab.slug, title: &lab.front.title },
+        lab: LabHead { slug: &lab.slug, title: &lab.front.title, nodes: lab.front.nodes.join(" ") },
         steps: &plan.steps,
         step: StepText {
             number,
@@ -115,7 +117,7 @@ async fn page(
     page.render().map(Html).map_err(AppError::internal)
 }
 
-async fn unknown(app: &AppState, frame: Frame, slug: &str) -> Response {
+pub(super) async fn unknown(app: &AppState, frame: Frame, slug: &str) -> Response {
     let labs = app.labs.all().await;
     let slugs: Vec<&str> = labs.iter().map(|lab| lab.slug.as_str()).collect();
     let near = nearest(slug, &slugs).and_then(|near| labs.iter().find(|lab| lab.slug == near));

@@ -9,6 +9,7 @@ mod message;
 mod session;
 mod steps;
 mod theme;
+mod whole;
 
 use axum::{
     Router,
@@ -26,6 +27,7 @@ pub fn router() -> Router<AppState> {
     Router::new()
         .route("/", get(catalogue::show))
         .route("/labs/{lab}", get(lab::go_on))
+        .route("/labs/{lab}/print", get(whole::show))
         .route("/labs/{lab}/{step}", get(lab::show))
         .route("/sessions/{id}", get(session::show))
         .route("/theme", post(theme::choose))

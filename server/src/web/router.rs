@@ -57,6 +57,7 @@ pub fn api() -> Vec<ApiRoute> {
         route("/api/sessions/{id}/nodes/{node}", &["DELETE"], delete(nodes::remove)),
         route("/api/sessions/{id}/nodes/{node}/files", &["GET", "PUT"], get(files::get).put(files::put)),
         route("/api/sessions/{id}/nodes/{node}/terminals/{terminal}", &["GET"], get(terminal::attach)),
+        route("/api/sessions/{id}/nodes/{node}/contents", &["GET"], get(nodes::contents)),
         route("/api/sessions/{id}/nodes/{node}/{verb}", &["POST"], post(nodes::verb)),
         route("/api/labs/{lab}/progress", &["GET"], get(progress::get)),
         route("/api/labs/{lab}/steps/{step}/progress", &["DELETE"], delete(progress::forget)),

@@ -48,6 +48,31 @@ pub(crate) struct Node {
     pub(crate) cut: bool,
     #[serde(default)]
     pub(crate) error: Option<String>,
+    /// How it does; the server tells now and then.
+    #[serde(default)]
+    pub(crate) health: Option<Health>,
+}
+
+/// How a node does.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(crate) struct Health {
+    /// Whether it answered when it was asked last.
+    pub(crate) answers: bool,
+    /// Memory in use, in MiB.
+    pub(crate) memory_mb: Option<u64>,
+    /// The most it may have.
+    pub(crate) memory_limit_mb: Option<u64>,
+    /// How often the kernel ended a program of it for want of memory.
+    pub(crate) oom_kills: u64,
+    /// The name of the last of those.
+    pub(crate) oom_name: Option<String>,
+}
+
+/// What a reset would delete.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Contents {
+    pub(crate) containers: u64,
+    pub(crate) images: u64,
 }
 
 /// What came of one check.
@@ -123,8 +148,8 @@ pub(crate) async fn put_bytes(path: &str, bytes: &[u8]) -> Result<(), Failure> {
 /// Reads a file's text; `None` when there is none.
 pub(crate) async fn get_text(path: &str) -> Result<Option<String>, Failure> {
     match send("GET", path, None).await {
+        Ok(response) if response.status() == 204 => Ok(None),
         Ok(response) => answer_text(&response).await.map(Some),
-        Err(failure) if matches!(failure.status, 404 | 409) => Ok(None),
         Err(failure) => Err(failure),
     }
 }

@@ -1,4 +1,4 @@
-//! What lies over a terminal or above it, and the foot: all its states in words.
+//! What lies over a terminal or above it: all its states in words.
 
 use std::rc::Rc;
 
@@ -67,10 +67,19 @@ fn starting(old: Option<&Element>, since_ms: f64) -> Option<Element> {
     }
     let cover = match old.filter(|old| old.class_list().contains("starts")) {
         Some(old) => old.clone(),
-        None => waiting_cover("Making your node"),
+        None => waiting_cover(&making()),
     };
     waited_words(&cover, waited);
     Some(cover)
+}
+
+fn making() -> String {
+    let nodes = dom::data(&dom::body(), "nodes").unwrap_or_default();
+    match words::listed(&nodes.split_whitespace().collect::<Vec<_>>()) {
+        // The page with terminals only: they are there, and only looked for.
+        names if names.is_empty() => "Opening your nodes".to_owned(),
+        names => format!("Making {names}"),
+    }
 }
 
 fn waiting_cover(title: &str) -> Element {
@@ -233,85 +242,6 @@ pub(crate) fn time_words(banner: &Element, seconds: f64) {
     if let Some(words) = dom::find(banner, "b") {
         words.set_text_content(Some(&format!("Your nodes end in {}.", minutes_and_seconds(seconds))));
     }
-}
-
-/// Draws the foot of a pane.
-pub(crate) fn draw_foot(pane: &Rc<Pane>, unsent: &str) {
-    let foot = &pane.foot;
-    dom::clear(foot);
-    let open = pane.view().is_some_and(|view| view.state() == State::Open);
-    if !unsent.is_empty() {
-        return draw_unsent(pane, unsent, open);
-    }
-    let node = app().tabs.node(&pane.node);
-    match node.as_ref().filter(|node| node.cut) {
-        Some(node) => {
-            dom::add(foot, &dom::make_text("b", "warn", &format!("{} cut off", node.name)));
-            dom::add(foot, &dom::make_text("span", "mono", &node.address));
-            let join = dom::button("link-button", "Join again");
-            let name = node.name.clone();
-            dom::on::<Event>(&join, "click", move |_| app().session.verb(&name, "join"));
-            dom::add(foot, &join);
-        }
-        None => {
-            let name = dom::make_text("span", "", &pane.node);
-            if let Some(node) = &node {
-                dom::add_text(&name, " ");
-                dom::add(&name, &dom::make_text("span", "mono", &node.address));
-            }
-            dom::add(foot, &name);
-        }
-    }
-    dom::add(foot, &dom::make("span", "spring"));
-    if !open {
-        return;
-    }
-    let hint = dom::make("span", "keys-hint");
-    dom::add(&hint, &dom::make_text("kbd", "", if is_mac() { "fn F6" } else { "F6" }));
-    dom::add_text(&hint, " leaves the terminal");
-    dom::add(foot, &hint);
-    let paste = dom::button("link-button", "Paste");
-    let pane = pane.clone();
-    dom::on::<Event>(&paste, "click", move |_| {
-        if let Some(view) = pane.view() {
-            view.paste_from_clipboard();
-            view.focus();
-        }
-    });
-    dom::add(foot, &paste);
-}
-
-fn draw_unsent(pane: &Rc<Pane>, unsent: &str, open: bool) {
-    let foot = &pane.foot;
-    let words = dom::make("span", "unsent");
-    dom::add_text(&words, if open { "Connected again. Typed, not sent: " } else { "Typed, not sent: " });
-    dom::add(&words, &dom::make_text("span", "mono", unsent));
-    dom::add(foot, &words);
-    dom::add(foot, &dom::make("span", "spring"));
-    if open {
-        let send = dom::button("link-button", "Send");
-        let pane = pane.clone();
-        dom::on::<Event>(&send, "click", move |_| {
-            if let Some(view) = pane.view() {
-                view.send_pending();
-                view.focus();
-            }
-        });
-        dom::add(foot, &send);
-    }
-    let discard = dom::button("link-button", "Discard");
-    let pane = pane.clone();
-    dom::on::<Event>(&discard, "click", move |_| {
-        if let Some(view) = pane.view() {
-            view.discard_pending();
-            view.focus();
-        }
-    });
-    dom::add(foot, &discard);
-}
-
-fn is_mac() -> bool {
-    dom::window().navigator().platform().is_ok_and(|platform| platform.starts_with("Mac"))
 }
 
 fn cover(title: &str, text: &str) -> Element {

@@ -11,6 +11,16 @@ pub(crate) struct Question {
     deed: Element,
 }
 
+/// A sentence in a question that may yet become more exact.
+pub(crate) struct Sentence(Element);
+
+impl Sentence {
+    /// Says it in other words.
+    pub(crate) fn say(&self, text: &str) {
+        self.0.set_text_content(Some(text));
+    }
+}
+
 /// Begins a question. Cancel has the focus when it opens.
 pub(crate) fn question(title: &str, deed: &str, deletes: bool) -> Question {
     let dialog = dom::make("dialog", "").unchecked_into::<HtmlDialogElement>();
@@ -35,6 +45,11 @@ impl Question {
         dom::set(&block, "tabindex", "0");
         dom::add(&self.dialog, &block);
         self
+    }
+
+    /// What [`Question::deleted_and_kept`] says is deleted.
+    pub(crate) fn deleted(&self) -> Option<Sentence> {
+        dom::find(&self.dialog, "li > span:last-child").map(Sentence)
     }
 
     /// Adds what is deleted and what is kept.

@@ -14,6 +14,7 @@ mod divider;
 mod dom;
 mod files;
 mod find;
+mod foot;
 mod guide;
 mod hook;
 mod live;
@@ -32,6 +33,7 @@ mod steps;
 mod tabs;
 mod terminal;
 mod theme;
+mod trouble;
 mod words;
 
 use wasm_bindgen::prelude::wasm_bindgen;

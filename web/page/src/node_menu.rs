@@ -1,9 +1,14 @@
 //! The menu of the shown node.
 
 use wasm_bindgen::JsCast;
+use wasm_bindgen_futures::spawn_local;
 use web_sys::{Element, Event};
 
-use crate::{app::app, dialog, dom, menu};
+use crate::{
+    api::{self, Contents},
+    app::app,
+    dialog, dom, menu, words,
+};
 
 /// Keys that browsers keep for themselves, and what a terminal sends for them.
 const KEYS: [(&str, &[u8]); 5] = [
@@ -138,14 +143,25 @@ fn line(list: &Element) {
     dom::add(list, &dom::make("hr", ""));
 }
 
-/// Asks back before a node is made anew.
+/// Asks back before a node is made anew, and counts meanwhile what is in it.
 pub(crate) fn ask_reset(node: &str) {
     let name = node.to_owned();
-    dialog::question(&format!("Reset {node}?"), &format!("Reset {node}"), true)
+    let question = dialog::question(&format!("Reset {node}?"), &format!("Reset {node}"), true)
         .text("It starts anew, as it was when the lab began.")
         .deleted_and_kept(
             &format!("Deleted: containers, images and your files on {node}"),
             "Kept: your progress, other nodes, what you pushed",
-        )
-        .ask(move || app().session.verb(&name, "reset"));
+        );
+    if let (Some(path), Some(deleted)) =
+        (app().session.path(&format!("/nodes/{node}/contents")), question.deleted())
+    {
+        let node = name.clone();
+        spawn_local(async move {
+            // Without an answer the words stay as they are, which is true as well.
+            if let Ok(contents) = api::get::<Contents>(&path).await {
+                deleted.say(&words::deleted(contents.containers, contents.images, &node));
+            }
+        });
+    }
+    question.ask(move || app().session.verb(&name, "reset"));
 }

@@ -10,10 +10,11 @@ use web_sys::{Element, Event, HtmlElement, KeyboardEvent};
 
 use crate::{
     app::app,
-    checks, cover, dialog, dom, find, live, phone, regions,
+    checks, cover, dialog, dom, find, foot, live, phone, regions,
     session::Phase,
     terminal::{Callbacks, Leave, State, TerminalView, Theme},
     theme,
+    trouble::Trouble,
 };
 
 /// The shape on a tab.
@@ -46,6 +47,7 @@ pub(crate) struct Pane {
     pub(crate) root: Element,
     pub(crate) screen: HtmlElement,
     banner: Element,
+    trouble: Trouble,
     pub(crate) foot: Element,
     view: RefCell<Option<Rc<TerminalView>>>,
     /// The terminal is being made, and may call back already.
@@ -73,7 +75,9 @@ impl Pane {
         dom::show(&banner, false);
         let screen = dom::make("div", "screen").unchecked_into::<HtmlElement>();
         let foot = dom::make("div", "foot");
+        let trouble = Trouble::new();
         dom::add(&root, &banner);
+        dom::add(&root, &trouble.banner);
         dom::add(&root, &screen);
         dom::add(&root, &foot);
         let pane = Rc::new(Pane {
@@ -83,6 +87,7 @@ impl Pane {
             root,
             screen,
             banner,
+            trouble,
             foot,
             view: RefCell::default(),
             connecting: Cell::new(false),
@@ -128,15 +133,18 @@ impl Pane {
         let (shape, word) = self.shape();
         let state = self.view().map(|view| view.state());
         let unsent = self.unsent.borrow().clone();
-        let node = app().tabs.node(&self.node);
+        let mut node = app().tabs.node(&self.node);
+        // How the node does is drawn in place: it changes all the time.
+        let health = node.as_mut().and_then(|node| node.health.take());
         let drawn = format!("{shape:?} {word} {state:?} {unsent} {node:?} {:?}", app().session.phase());
-        if self.drawn.replace(drawn.clone()) == drawn {
-            return;
+        if self.drawn.replace(drawn.clone()) != drawn {
+            self.draw_tab(shape, word);
+            cover::draw_banner(self, &self.banner, state.as_ref());
+            cover::draw_over(self, state.as_ref());
+            foot::draw(self, &unsent);
         }
-        self.draw_tab(shape, word);
-        cover::draw_banner(self, &self.banner, state.as_ref());
-        cover::draw_over(self, state.as_ref());
-        cover::draw_foot(self, &unsent);
+        foot::draw_memory(self, health.as_ref());
+        self.trouble.draw(self, health.as_ref());
     }
 
     fn shape(&self) -> (Shape, &'static str) {
@@ -287,6 +295,12 @@ impl Pane {
         dom::clear(&self.screen);
         self.unsent.borrow_mut().clear();
         self.drawn.borrow_mut().clear();
+    }
+
+    /// The learner knows of the node's trouble.
+    pub(crate) fn trouble_seen(&self) {
+        self.trouble.seen();
+        app().tabs.draw();
     }
 
     /// Draws in other colours.

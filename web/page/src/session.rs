@@ -176,8 +176,9 @@ impl SessionPart {
     }
 
     /// Takes in what the server says of the session.
-    pub(crate) fn update(&self, session: Session) {
+    pub(crate) fn update(&self, mut session: Session) {
         let before = self.seconds_left();
+        self.keep_health(&mut session);
         self.ends_ms.set(dom::now_ms() + session.seconds_left * 1000.0);
         self.idle_ends_ms.set(session.idle_left.map_or(f64::INFINITY, |left| dom::now_ms() + left * 1000.0));
         if before < self.seconds_left() - 1.0 {
@@ -187,6 +188,25 @@ impl SessionPart {
         app().tabs.sync(&session.nodes);
         cover::draw();
         self.tick();
+    }
+
+    /// Only events tell how nodes do: any other answer leaves it as it was.
+    fn keep_health(&self, session: &mut Session) {
+        let known = self.session.borrow();
+        let Some(known) = known.as_ref().filter(|known| known.id == session.id) else { return };
+        for node in session.nodes.iter_mut().filter(|node| node.state == "running") {
+            let old = known.nodes.iter().find(|old| old.name == node.name && old.state == "running");
+            node.health = node.health.take().or_else(|| old.and_then(|old| old.health.clone()));
+        }
+    }
+
+    /// After a start or a reset, what is known of a node is not true any more.
+    fn forget_health(&self, name: &str) {
+        if let Some(session) = self.session.borrow_mut().as_mut() {
+            for node in session.nodes.iter_mut().filter(|node| node.name == name) {
+                node.health = None;
+            }
+        }
     }
 
     /// Follows the session's events. The browser reconnects by itself after a
@@ -287,6 +307,7 @@ impl SessionPart {
         spawn_local(async move {
             match api::ask("POST", &path, None::<&()>).await {
                 Ok(session) => {
+                    self.forget_health(&node);
                     self.update(session);
                     if verb == "reset" {
                         app().tabs.renew(&node);

@@ -42,6 +42,25 @@ pub(crate) fn changes(added: usize, removed: usize) -> String {
     }
 }
 
+/// What a reset deletes: `Deleted: 2 containers, 1 image, your files on node1`.
+pub(crate) fn deleted(containers: u64, images: u64, node: &str) -> String {
+    let counted = |count: u64, word: &str| match count {
+        0 => String::new(),
+        1 => format!("1 {word}, "),
+        many => format!("{many} {word}s, "),
+    };
+    format!("Deleted: {}{}your files on {node}", counted(containers, "container"), counted(images, "image"))
+}
+
+/// `node1`, `node1 and node2`, `node1, node2 and node3`.
+pub(crate) fn listed(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [firsts @ .., last] => format!("{} and {last}", firsts.join(", ")),
+    }
+}
+
 /// An error's words as a sentence.
 pub(crate) fn sentence(words: &str) -> String {
     let mut chars = words.trim_end_matches('.').chars();
@@ -100,6 +119,13 @@ mod tests {
         assert_eq!(changes(2, 1), "2 lines added, 1 removed");
         assert_eq!(changes(1, 0), "1 line added");
         assert_eq!(changes(0, 3), "3 lines removed");
+    }
+
+    #[test]
+    fn what_a_reset_deletes_is_counted() {
+        assert_eq!(deleted(2, 1, "node1"), "Deleted: 2 containers, 1 image, your files on node1");
+        assert_eq!(deleted(0, 0, "node1"), "Deleted: your files on node1");
+        assert_eq!(listed(&["node1", "node2", "node3"]), "node1, node2 and node3");
     }
 
     #[test]

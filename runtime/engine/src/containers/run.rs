@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use drydock_protocol::cgroup::Limits;
+use drydock_protocol::{cgroup::Limits, event::What};
 use drydock_sandbox::{capabilities, fdpass};
 use rustix::fs::MemfdFlags;
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -640,6 +640,12 @@ pub(super) async fn end(engine: &Shared, container: &Arc<Container>, exit: Exit)
     clean_up(engine, &container.key(), record.group, record.endpoint.as_ref()).await;
     if oom_killed {
         tell(engine, &record, "oom", None);
+        // Without a limit of its own it was the node's that it met.
+        if record.host_config.memory <= 0 {
+            let program = record.argv().into_iter().next();
+            let name = program.and_then(|path| path.rsplit('/').next().map(str::to_owned));
+            engine.keeper.event(What::OutOfMemory { name });
+        }
     }
     tell(engine, &container.record(), "die", Some(exit.status));
     container.life.send_modify(|life| {

@@ -1,10 +1,6 @@
 //! What this machine has and lacks of what nodes need.
 
-use std::{
-    fs, io,
-    os::fd::AsFd,
-    path::{Path, PathBuf},
-};
+use std::{fs, io, os::fd::AsFd, path::Path};
 
 use drydock_sandbox::{
     cgroup::layout::{Kind, Layout},
@@ -12,6 +8,8 @@ use drydock_sandbox::{
     mount::{self, Attributes},
     namespaces,
 };
+
+use crate::modules;
 
 /// The oldest kernel that has all calls: overlays over id-mapped layers.
 const KERNEL: (u32, u32) = (5, 19);
@@ -42,7 +40,8 @@ pub fn features(state_dir: &Path) -> Vec<Feature> {
     found.extend(FILESYSTEMS.map(filesystem));
     found.extend([id_mapped_mounts(state_dir), loop_devices(), mkfs(), links(), seccomp()]);
     found.extend(controllers());
-    found.extend([nftables(), swap_accounting(), typing_ioctl()]);
+    found.extend(delegation());
+    found.extend([kernel_modules(), nftables(), swap_accounting(), typing_ioctl()]);
     found
 }
 
@@ -96,11 +95,7 @@ fn user_namespaces_allowed() -> Feature {
 
 fn filesystem(kind: &str) -> Feature {
     let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
-    // A kernel with modules loads it at the first mount.
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let module = PathBuf::from("/lib/modules").join(release.trim()).join("modules.dep");
-    let loadable = fs::read_to_string(module).unwrap_or_default().contains(&format!("/{kind}.ko"));
-    let ok = known.split_whitespace().any(|word| word == kind) || loadable;
+    let ok = known.split_whitespace().any(|word| word == kind) || modules::is_loadable(kind);
     let what_for = match kind {
         "overlay" => "a node's root over the shared layers",
         "ext4" => "a node's disk",
@@ -123,7 +118,7 @@ fn id_mapped_mounts(state_dir: &Path) -> Feature {
 }
 
 fn loop_devices() -> Feature {
-    let ok = Path::new("/dev/loop-control").exists();
+    let ok = Path::new("/dev/loop-control").exists() || modules::is_loadable("loop");
     needed("loop devices", ok, "a disk of fixed size for each node", "modprobe loop")
 }
 
@@ -185,6 +180,22 @@ fn controllers() -> Vec<Feature> {
             needed(format!("control group controller {name}"), has(name), "a node's limits", what_to_do)
         })
         .into()
+}
+
+/// On v2, which gives groups to nodes.
+fn delegation() -> Option<Feature> {
+    let layout = Layout::detect().ok().filter(|layout| layout.kind() == Kind::V2)?;
+    let what_to_do = "mount -o remount,nsdelegate /sys/fs/cgroup (systemd mounts it so)";
+    let what_for = "a learner can't move their node's first process into another group";
+    Some(useful("control groups with nsdelegate", layout.namespaces_delegate, what_for, what_to_do))
+}
+
+/// Host loads them when it starts.
+fn kernel_modules() -> Feature {
+    let missing: Vec<_> =
+        modules::missing().iter().map(|module| format!("{} ({})", module.name, module.what_for)).collect();
+    let what_to_do = format!("install the kernel's modules {}", missing.join(", "));
+    useful("kernel modules", missing.is_empty(), "links, disks and address translation", &what_to_do)
 }
 
 fn nftables() -> Feature {

@@ -11,6 +11,7 @@
 //! | [`stage`] | the process that becomes a node's PID 1 |
 //! | `api`, `sessions`, `life` | the API; sessions; a node's verbs |
 //! | `node`, `network`, `program` | starting a node; a session's network; the node's program |
+//! | `modules` | kernel modules that nodes need |
 //! | `gateway`, `cgroups` | sockets lent to web; cgroup requests of nodes |
 //! | `record`, `lease`, `process`, `adopt` | what outlives host, and taking it up again |
 
@@ -27,6 +28,7 @@ pub mod instance;
 mod lease;
 mod life;
 mod log;
+mod modules;
 mod network;
 mod node;
 mod process;
@@ -61,6 +63,7 @@ use instance::Instance;
 /// Runs host until `shutdown` is done. Sessions go on without it, and the next
 /// start takes them up.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), HostError> {
+    modules::load();
     if let Some(words) = doctor::complaint(&doctor::features(&config.state_dir)) {
         return Err(HostError::Machine(words));
     }

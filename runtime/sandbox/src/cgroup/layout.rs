@@ -37,12 +37,15 @@ impl Hierarchy {
 }
 
 /// The hierarchies of this machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Layout {
     /// The v1 hierarchies.
     pub v1: Vec<Hierarchy>,
     /// Where the v2 hierarchy is mounted.
     pub v2: Option<PathBuf>,
+    /// Whether a control group namespace bounds the v2 groups that a process may
+    /// move others between: mount option `nsdelegate`.
+    pub namespaces_delegate: bool,
 }
 
 /// Controllers of v1; other words in a mount's options are plain options.
@@ -80,7 +83,7 @@ impl Layout {
 
     /// Finds the first whole mount of each hierarchy: proc_pid_mountinfo(5).
     fn parse(mountinfo: &str) -> Layout {
-        let mut layout = Layout { v1: Vec::new(), v2: None };
+        let mut layout = Layout::default();
         for line in mountinfo.lines() {
             let Some((mount, filesystem)) = line.split_once(" - ") else { continue };
             let mut mount = mount.split(' ').skip(3);
@@ -91,7 +94,10 @@ impl Layout {
                 continue;
             }
             match kind {
-                Some("cgroup2") if layout.v2.is_none() => layout.v2 = Some(PathBuf::from(target)),
+                Some("cgroup2") if layout.v2.is_none() => {
+                    layout.v2 = Some(PathBuf::from(target));
+                    layout.namespaces_delegate = options.split(',').any(|option| option == "nsdelegate");
+                }
                 Some("cgroup") => layout.add_v1(options, target),
                 _ => {}
             }
@@ -139,6 +145,7 @@ mod tests {
         assert_eq!(names, ["cpu,cpuacct", "memory", "name=systemd"]);
         assert_eq!(layout.v2.as_deref(), Some(Path::new("/sys/fs/cgroup/unified")));
         assert_eq!(layout.kind(), Kind::Hybrid);
+        assert!(layout.namespaces_delegate);
         assert!(layout.v1[0].has("cpuacct") && !layout.v1[0].has("cpuset"));
     }
 

@@ -62,7 +62,7 @@ fn v1_limits_go_to_each_controllers_files() {
     fake.group("cpu,cpuacct/a/b", &[("cpu.cfs_period_us", ""), ("cpu.cfs_quota_us", ""), ("cpu.shares", "")]);
     fake.group("pids/a/b", &[("pids.max", "")]);
     let v1 = ["memory", "cpu,cpuacct", "pids"].map(|name| hierarchy(&fake, name)).to_vec();
-    let group = Group::new(Arc::new(Layout { v1, v2: None }), "a/b");
+    let group = Group::new(Arc::new(Layout { v1, ..Layout::default() }), "a/b");
     group.limit(&limits()).unwrap();
     assert_eq!(fake.content("memory/a/b")["memory.limit_in_bytes"], "67108864");
     // Written from its start twice, as into the kernel's file: -1, then the value.
@@ -77,7 +77,7 @@ fn v2_limits_go_to_one_directory() {
     let fake = Fake::new("v2");
     let files = ["memory.max", "memory.swap.max", "pids.max", "cpu.max", "cpu.weight"].map(|name| (name, ""));
     fake.group("a", &files);
-    let group = Group::new(Arc::new(Layout { v1: Vec::new(), v2: Some(fake.0.clone()) }), "a");
+    let group = Group::new(Arc::new(Layout { v2: Some(fake.0.clone()), ..Layout::default() }), "a");
     group.limit(&limits()).unwrap();
     let content = fake.content("a");
     let values: Vec<_> = files.iter().map(|(name, _)| content[*name].as_str()).collect();
@@ -88,7 +88,8 @@ fn v2_limits_go_to_one_directory() {
 fn beside_v1_a_v2_without_controllers_gets_no_limits() {
     let fake = Fake::new("hybrid");
     fake.group("pids/a", &[("pids.max", "")]);
-    let layout = Layout { v1: vec![hierarchy(&fake, "pids")], v2: Some(fake.0.join("unified")) };
+    let layout =
+        Layout { v1: vec![hierarchy(&fake, "pids")], v2: Some(fake.0.join("unified")), ..Layout::default() };
     let group = Group::new(Arc::new(layout), "a");
     assert!(matches!(group.limit(&limits()), Err(CgroupError::NoController("memory"))));
 }
@@ -109,8 +110,8 @@ fn oom_kills_are_counted_in_both_versions() {
     let fake = Fake::new("oom");
     fake.group("memory/a", &[("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n")]);
     fake.group("two/a", &[("memory.events", "low 0\noom 9\noom_kill 4\n")]);
-    let v1 = Group::new(Arc::new(Layout { v1: vec![hierarchy(&fake, "memory")], v2: None }), "a");
-    let v2 = Group::new(Arc::new(Layout { v1: Vec::new(), v2: Some(fake.0.join("two")) }), "a");
+    let v1 = Group::new(Arc::new(Layout { v1: vec![hierarchy(&fake, "memory")], ..Layout::default() }), "a");
+    let v2 = Group::new(Arc::new(Layout { v2: Some(fake.0.join("two")), ..Layout::default() }), "a");
     assert_eq!((v1.oom_kills().unwrap(), v2.oom_kills().unwrap()), (3, 4));
 }
 

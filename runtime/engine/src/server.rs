@@ -4,7 +4,7 @@ use std::{convert::Infallible, io, os::fd::OwnedFd, panic::AssertUnwindSafe, syn
 
 use axum::{
     Json, Router,
-    body::Body,
+    body::{Body, Bytes},
     extract::DefaultBodyLimit,
     http::{HeaderValue, Request, StatusCode, Uri, header},
     response::{IntoResponse, Response},
@@ -99,7 +99,8 @@ pub(crate) fn routes(engine: Shared) -> Router {
         .with_state(engine)
 }
 
-async fn missing() -> ApiError {
+/// The body is read first, or the client may never look at the answer.
+async fn missing(_body: Bytes) -> ApiError {
     ApiError::NotFound("page not found".to_owned())
 }
 

@@ -12,6 +12,7 @@ use std::{
 
 use axum::{
     Json,
+    body::Bytes,
     extract::{Path, Query, State},
 };
 use serde::{Deserialize, Serialize};
@@ -389,7 +390,10 @@ pub(crate) async fn inspect(
 }
 
 /// `POST /networks/create` and other changes: a later part of the engine.
-pub(crate) async fn unsupported() -> ApiError {
+///
+/// The body is read, or the client would find its connection closed before it
+/// has sent everything, and never look at the answer.
+pub(crate) async fn unsupported(_body: Bytes) -> ApiError {
     ApiError::NotImplemented("networks of your own are not supported by this engine yet".to_owned())
 }
 

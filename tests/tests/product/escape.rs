@@ -172,3 +172,163 @@ fn e06_what_the_host_mounted_cannot_be_undone() {
     }
     session.works("node1");
 }
+
+#[test]
+fn e08_no_descriptor_of_ours_reaches_a_container() {
+    let instance = Instance::start();
+    let session = instance.session(&[]);
+    assert_eq!(session.sh("node1", "docker run -d --name lives busybox sleep 1000").status, 0);
+    for command in ["docker run --rm busybox", "docker exec lives"] {
+        let seen = session.sh("node1", &format!("{command} ls /proc/self/fd"));
+        // The fourth is the directory that `ls` reads.
+        assert_eq!(seen.stdout.split_whitespace().collect::<Vec<_>>(), ["0", "1", "2", "3"], "{seen:?}");
+        for number in 3..16 {
+            let (tool, rest) = command.split_at(command.find(' ').expect("a space") + 1);
+            let (verb, rest) = rest.split_at(rest.find(' ').expect("a space") + 1);
+            let script = format!("{tool}{verb} -w /proc/self/fd/{number} {rest} ls ../../..");
+            let done = session.sh("node1", &script);
+            assert_ne!(done.status, 0, "this worked: {script}: {done:?}");
+        }
+    }
+    let shell = session.sh("node1", "ls /proc/self/fd");
+    assert_eq!(shell.stdout.split_whitespace().collect::<Vec<_>>(), ["0", "1", "2", "3"], "{shell:?}");
+    session.works("node1");
+}
+
+#[test]
+fn e12_a_privileged_container_is_no_more_than_the_node_s_root() {
+    let instance = Instance::start();
+    let session = instance.session(&[]);
+    let script = "docker run --rm --privileged --pid=host --net=host --cap-add=ALL \
+        --security-opt seccomp=unconfined -v /:/h busybox \
+        sh -c 'grep -E \"^(Seccomp|CapBnd):\" /proc/self/status; ls /h/etc/hostname; cat /h/etc/hostname; \
+        ls /dev | grep -E \"^(loop|vd|sd|nvme|mem|kmsg)\"; cat /proc/1/maps'";
+    let done = session.sh("node1", script);
+    let bits = |line: &str| u64::from_str_radix(line.split_whitespace().nth(1).unwrap_or(""), 16);
+    let bounding = done.stdout.lines().find(|line| line.starts_with("CapBnd")).expect("CapBnd is there");
+    assert_eq!(bits(bounding), Ok(NODE_CAPABILITIES), "{done:?}");
+    assert!(done.stdout.contains("Seccomp:\t2"), "{done:?}");
+    assert!(done.stdout.contains("node1"), "/h is not the node's root: {done:?}");
+    assert!(done.stderr.contains("/proc/1/maps"), "PID 1 can be looked into: {done:?}");
+    assert!(done.stdout.lines().all(|line| !line.starts_with("loop")), "a device of the host: {done:?}");
+    session.works("node1");
+}
+
+#[test]
+fn e13_no_device_nodes_and_no_kernel_log() {
+    let instance = Instance::start();
+    let session = instance.session(&[]);
+    for attempt in ["mknod /tmp/d b 254 0", "mknod /tmp/k c 1 11", "dmesg", "cat /dev/kmsg"] {
+        let done = session.sh("node1", attempt);
+        assert_ne!(done.status, 0, "this worked: {attempt}");
+        let done = session.sh("node1", &format!("docker run --rm --privileged busybox {attempt}"));
+        assert_ne!(done.status, 0, "this worked in a privileged container: {attempt}");
+    }
+    session.works("node1");
+}
+
+#[test]
+fn e14_what_is_kernel_wide_is_refused() {
+    let instance = Instance::start();
+    let calls = "kexec_load kexec_file_load init_module finit_module delete_module bpf perf_event_open \
+        userfaultfd io_uring_setup keyctl add_key request_key open_by_handle_at swapon reboot settimeofday \
+        clock_settime acct syslog quotactl iopl";
+    for options in [&[][..], &["--userns"]] {
+        let session = instance.session(options);
+        session.upload("node1", &setting("DRYDOCK_PROBE"), "/probe");
+        let privileged = format!("docker run --rm --privileged -v /probe:/probe busybox /probe sys {calls}");
+        for script in [format!("/probe sys {calls}"), privileged] {
+            let done = session.sh("node1", &script);
+            assert_eq!(done.stdout.lines().count(), calls.split_whitespace().count(), "{done:?}");
+            for line in done.stdout.lines() {
+                assert!(line.ends_with("=EPERM") || line.ends_with("=ENOSYS"), "{line} with {options:?}");
+            }
+        }
+        session.works("node1");
+    }
+}
+
+#[test]
+fn e15_only_the_sockets_that_labs_need() {
+    let instance = Instance::start();
+    let session = instance.session(&[]);
+    session.upload("node1", &setting("DRYDOCK_PROBE"), "/probe");
+    let allowed = [
+        "family 1=",
+        "family 2=",
+        "family 10=",
+        "family 16=",
+        "family 17=",
+        "netlink 0=",
+        "netlink 4=",
+        "netlink 15=",
+        "netlink 16=",
+    ];
+    for script in ["/probe sock", "docker run --rm --privileged -v /probe:/probe busybox /probe sock"] {
+        let done = session.sh("node1", script);
+        assert_eq!(done.stdout.lines().count(), 47 + 32, "{done:?}");
+        for line in done.stdout.lines() {
+            let may = allowed.iter().any(|prefix| line.starts_with(prefix));
+            assert!(may || line.ends_with("=EAFNOSUPPORT"), "{line}");
+        }
+    }
+    // The old tools need no netlink socket.
+    for tool in ["iptables-legacy -L", "ip6tables-legacy -L", "iptables -L", "nft list ruleset"] {
+        assert_ne!(session.sh("node1", tool).status, 0, "this worked: {tool}");
+    }
+    let other = instance.session(&["--netfilter"]);
+    for tool in ["iptables -L", "nft list ruleset"] {
+        let done = other.sh("node1", tool);
+        assert_eq!(done.status, 0, "{tool} in a lab that asks for it: {done:?}");
+    }
+    session.works("node1");
+}
+
+#[test]
+fn e18_no_filesystem_that_parses_what_a_learner_wrote() {
+    let instance = Instance::start();
+    let session = instance.session(&[]);
+    let script = "for t in $(awk '{print $NF}' /proc/filesystems) nfs cifs fuse; do \
+        mount -t $t none /mnt 2>/dev/null && echo $t && umount /mnt; done; true";
+    for script in
+        [script.to_owned(), format!("dd if=/dev/zero of=/i bs=1M count=8 2>/dev/null; losetup -f --show /i")]
+    {
+        let done = session.sh("node1", &script);
+        // On v1 and hybrid machines the last but one is the group hierarchy that is there anyway.
+        let may = [
+            "overlay",
+            "tmpfs",
+            "ramfs",
+            "proc",
+            "sysfs",
+            "devpts",
+            "mqueue",
+            "cgroup",
+            "cgroup2",
+            "cpuset",
+            "binfmt_misc",
+        ];
+        for kind in done.stdout.lines() {
+            assert!(may.contains(&kind), "a learner can mount {kind}");
+        }
+    }
+    session.works("node1");
+}
+
+#[test]
+fn e20_nobody_types_into_a_terminal_for_somebody_else() {
+    let instance = Instance::start();
+    let session = instance.session(&[]);
+    // TIOCSTI and TIOCLINUX, on a terminal of one's own.
+    for request in ["0x5412", "0x541C"] {
+        let attempt = format!(
+            "perl -e 'my $c = \"x\"; print ioctl(STDIN, {request}, $c) ? \"typed\" : \"refused: $!\"'"
+        );
+        let done = session.sh(
+            "node1",
+            &format!("script -qec \"{}\" /dev/null", attempt.replace('"', "\\\"").replace('$', "\\$")),
+        );
+        assert!(done.stdout.contains("refused: Operation not permitted"), "{request}: {done:?}");
+    }
+    session.works("node1");
+}

@@ -5,6 +5,8 @@
 
 mod docker;
 mod escape;
+mod events;
+mod exhaustion;
 mod leaks;
 mod network;
 mod restarts;

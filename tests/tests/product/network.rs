@@ -65,3 +65,32 @@ fn n02_cloud_metadata_and_the_world_are_out_of_reach() {
     assert_eq!(record.packets(), Vec::<String>::new(), "packets left the session");
     session.works("node1");
 }
+
+#[test]
+fn n04_no_host_of_another_session_answers() {
+    let instance = Instance::start();
+    let alone = instance.session(&[]);
+    let pair = instance.session(&["--nodes", "2"]);
+    assert_eq!(pair.sh("node1", "ping -c1 -W5 192.168.0.12").status, 0);
+    // All at once: the whole network of the session.
+    let sweep = "for i in $(seq 254); do ping -c1 -W1 192.168.0.$i >/dev/null && echo $i & done; wait";
+    let done = alone.sh("node1", sweep);
+    let mut answered: Vec<&str> = done.stdout.lines().collect();
+    answered.sort_unstable();
+    assert_eq!(answered, ["1", "11"], "others than the gateway and the node itself");
+    alone.works("node1");
+}
+
+#[test]
+fn n05_frames_from_another_ethernet_address_are_dropped() {
+    let instance = Instance::start();
+    let session = instance.session(&["--nodes", "2"]);
+    let ping = "ping -c1 -W2 192.168.0.12";
+    assert_eq!(session.sh("node1", ping).status, 0);
+    let foreign = format!("ip link set eth0 address 02:42:c0:a8:00:0c && {ping}");
+    assert_ne!(session.sh("node1", &foreign).status, 0, "another node's address could be used");
+    assert_eq!(session.sh("node2", "ping -c1 -W5 192.168.0.1").status, 0, "its owner can't use it any more");
+    let back = format!("ip link set eth0 address 02:42:c0:a8:00:0b && {ping}");
+    assert_eq!(session.sh("node1", &back).status, 0);
+    session.works("node1");
+}

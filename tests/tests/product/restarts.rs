@@ -61,8 +61,33 @@ fn the_engine_may_be_killed_and_containers_do_not_notice() {
     session.works("node1");
 }
 
+#[test]
+fn k03_a_node_whose_first_process_is_killed_is_failed_and_can_be_reset() {
+    let instance = Instance::start();
+    let session = instance.session(&["--nodes", "2"]);
+    let record = instance.state_dir().join(format!("sessions/{}.json", session.id));
+    let text = std::fs::read_to_string(record).expect("host keeps a record");
+    let record: serde_json::Value = serde_json::from_str(&text).expect("the record is JSON");
+    let pid = record["processes"]["node1"]["pid"].as_i64().expect("a running node has a process");
+    kill(Pid::from_raw(pid as i32), Signal::SIGKILL).expect("it runs");
+    let state = || {
+        let listed = instance.drydock(&["session", "list", "--json"]);
+        let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).expect("the list is JSON");
+        listed[0]["nodes"][0]["state"].as_str().expect("a node has a state").to_owned()
+    };
+    eventually("the node is failed", || state() == "failed");
+    let group = format!("/sys/fs/cgroup/pids/drydock/{}/n-{}-node1", session.instance_name(), session.id);
+    let unified = format!("/sys/fs/cgroup/drydock/{}/n-{}-node1", session.instance_name(), session.id);
+    assert!(![group, unified].iter().any(|group| std::path::Path::new(group).exists()), "its group is left");
+    session.works("node2");
+    let reset = instance.drydock(&["session", "reset", &session.id, "node1"]);
+    assert!(reset.status.success(), "{}", String::from_utf8_lossy(&reset.stderr));
+    session.works("node1");
+    assert_eq!(session.sh("node1", "ping -c1 -W5 node2").status, 0);
+}
+
 /// Host PIDs of the engines of this instance's nodes, known by their cgroup.
-fn engines_of(instance: &str) -> Vec<i32> {
+pub(crate) fn engines_of(instance: &str) -> Vec<i32> {
     let group = format!("/drydock/{instance}/");
     let is_ours = |pid: &i32| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();

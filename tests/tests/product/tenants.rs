@@ -1,7 +1,7 @@
 //! Learners can't see each other.
 
 use drydock_tests::http::request;
-use drydock_tests::instance::Instance;
+use drydock_tests::instance::{Instance, eventually};
 
 #[test]
 fn t01_a_learner_sees_only_their_own_node() {
@@ -9,7 +9,11 @@ fn t01_a_learner_sees_only_their_own_node() {
     let mine = instance.session(&[]);
     let other = instance.session(&[]);
     other.sh("node1", "touch /only-here; setsid sleep 4242 >/dev/null 2>&1 &");
-    let seen = mine.sh("node1", "ps -ef; ls /; cat /proc/net/unix /proc/mounts; hostname; ls /proc");
+    let seen = mine.sh(
+        "node1",
+        "ps -ef; ls /; cat /proc/net/unix /proc/mounts; hostname; ls /proc; losetup -a; \
+         grep -rs . /sys/block/*/loop /sys/class/net",
+    );
     for secret in ["sleep 4242", "only-here", other.id.as_str()] {
         assert!(!seen.stdout.contains(secret), "{secret} can be seen: {}", seen.stdout);
     }
@@ -59,6 +63,42 @@ fn t02_the_ids_of_others_answer_like_ids_that_do_not_exist() {
         let (theirs, nobodys) = (ask(&session.id), ask(&unknown));
         assert_eq!(theirs.0, 404, "{method} {route} of another's session: {theirs:?}");
         assert_eq!(theirs, nobodys, "{method} {route} tells whether a session exists");
+    }
+    session.works("node1");
+}
+
+#[test]
+fn t03_one_learner_s_inotify_instances_are_not_another_s() {
+    let instance = Instance::start();
+    let greedy = instance.session(&[]);
+    let other = instance.session(&[]);
+    // inotify_init until it fails, and then a while of holding them.
+    let take = "perl -e 'my $n = 0; $n++ while syscall(253) >= 0; print \"$n\\n\"; \
+        open(F, \">/taken\"); print F $n; close F; sleep 1000' >/dev/null 2>&1 &";
+    assert_eq!(greedy.sh("node1", &format!("setsid {take}")).status, 0);
+    eventually("all are taken", || greedy.sh("node1", "test -s /taken").status == 0);
+    let count = "perl -e 'my $n = 0; $n++ while $n < 50 && syscall(253) >= 0; print $n'";
+    assert_eq!(other.sh("node1", count).stdout, "50", "another learner has too few");
+    assert_eq!(greedy.sh("node1", count).stdout, "0", "there is no bound at all");
+    let host = std::process::Command::new("sh").args(["-c", count]).output().expect("perl is installed");
+    assert_eq!(host.stdout, b"50", "the host has too few");
+    greedy.works("node1");
+    other.works("node1");
+}
+
+#[test]
+fn t06_the_shared_store_can_be_neither_changed_nor_locked() {
+    let instance = Instance::start();
+    let session = instance.session(&[]);
+    let store = "/var/lib/drydock/store";
+    for attempt in [
+        format!("flock -n {store}/lock true"),
+        format!("touch {store}/x"),
+        format!("echo x >>{store}/index.json"),
+        format!("mount -o remount,bind,rw {store}"),
+        format!("umount -l {store}"),
+    ] {
+        assert_ne!(session.sh("node1", &attempt).status, 0, "this worked: {attempt}");
     }
     session.works("node1");
 }

@@ -115,6 +115,92 @@ fn w03_the_cookie_is_bound_to_this_host() {
 }
 
 #[test]
+fn w06_every_route_asks_who_is_there_and_takes_no_more_than_it_knows() {
+    let instance = Instance::start();
+    let (owner, other) = (learner(&instance), learner(&instance));
+    let id = start_lab(&instance, &owner);
+    let own = format!("http://localhost:{}", instance.port);
+    let ask = |cookie: Option<&str>, method: &str, path: &str, body: &str| {
+        let mut headers = vec![("Origin", own.as_str()), ("Content-Type", "application/json")];
+        headers.extend(cookie.map(|cookie| ("Cookie", cookie)));
+        request(instance.port, method, path, &headers, body).status
+    };
+    let session = format!("/api/sessions/{id}");
+    let step = r#"{"lab":"namespaces","step":1}"#;
+    // Of a session: for its owner only. The last ends it.
+    for (method, route, body, allowed) in [
+        ("GET", "", "", 200),
+        ("POST", "/extend", "", 200),
+        ("POST", "/setup", step, 200),
+        ("POST", "/checks", step, 200),
+        ("GET", "/nodes/node1/files?path=/etc/hostname", "", 200),
+        ("PUT", "/nodes/node1/files?path=/x", "x", 204),
+        ("POST", "/nodes/node1/stop", "", 200),
+        ("POST", "/nodes/node1/start", "", 200),
+        ("DELETE", "", "", 204),
+    ] {
+        let path = format!("{session}{route}");
+        assert_eq!(ask(None, method, &path, body), 401, "{method} {path} without a cookie");
+        assert_eq!(ask(Some(&other), method, &path, body), 404, "{method} {path} by another");
+        assert_eq!(ask(Some(&owner), method, &path, body), allowed, "{method} {path} by its owner");
+    }
+    let lab = "/api/labs/namespaces";
+    for (method, path, body) in [
+        ("POST", "/api/sessions", r#"{"lab":"namespaces","role":"admin"}"#),
+        ("POST", "/api/sessions", r#"{"lab":"namespaces","owner":"cli"}"#),
+        ("POST", &format!("{lab}/steps/1/runs"), r#"{"block":0,"exit":0,"learner":"x"}"#),
+        ("POST", &format!("{lab}/steps/1/quiz"), r#"{"quiz":0,"answers":[0],"right":true}"#),
+    ] {
+        assert_eq!(ask(None, method, path, body), 401, "{method} {path} without a cookie");
+        assert_eq!(ask(Some(&owner), method, path, body), 422, "{method} {path} took {body}");
+    }
+}
+
+#[test]
+fn w09_who_connects_and_says_nothing_is_let_go() {
+    use std::io::{Read, Write};
+    let instance = Instance::start();
+    let starts = ["", "GET / HTT", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0"];
+    let sockets: Vec<_> = starts
+        .iter()
+        .map(|start| {
+            let mut socket = std::net::TcpStream::connect(("127.0.0.1", instance.port)).expect("it listens");
+            socket.write_all(start.as_bytes()).expect("it takes them");
+            socket.set_read_timeout(Some(drydock_tests::instance::GUARD)).expect("a timeout can be set");
+            socket
+        })
+        .collect();
+    for (start, mut socket) in starts.iter().zip(sockets) {
+        let mut answer = Vec::new();
+        // A reset ends it as well; only that nothing happens is wrong.
+        let ended = socket.read_to_end(&mut answer);
+        let waits = |error: &std::io::Error| error.kind() == std::io::ErrorKind::WouldBlock;
+        assert!(!ended.as_ref().is_err_and(waits), "a connection that said {start:?} is still open");
+    }
+    assert_eq!(request(instance.port, "GET", "/", &[], "").status, 200);
+}
+
+#[test]
+fn w14_nothing_hidden_answers_and_nonsense_is_the_sender_s_fault() {
+    let instance = Instance::start();
+    let cookie = learner(&instance);
+    let own = format!("http://localhost:{}", instance.port);
+    for path in ["/metrics", "/debug", "/api", "/api/", "/api/nodes", "/.env", "/admin", "/v1/sessions"] {
+        let answer = request(instance.port, "GET", path, &[("Cookie", cookie.as_str())], "");
+        assert_eq!(answer.status, 404, "{path}");
+    }
+    let deep = "[".repeat(100_000);
+    for body in ["{", "null", "\u{0}", "{\"lab\":1}", "{\"lab\":\"../../etc\"}", deep.as_str()] {
+        let headers =
+            [("Cookie", cookie.as_str()), ("Origin", own.as_str()), ("Content-Type", "application/json")];
+        let answer = request(instance.port, "POST", "/api/sessions", &headers, body);
+        assert!((400..500).contains(&answer.status), "{answer:?}");
+        assert!(!answer.body.contains("panic") && !answer.body.contains(".rs:"), "{answer:?}");
+    }
+    assert_eq!(request(instance.port, "GET", "/", &[], "").status, 200);
+}
+
+#[test]
 fn w10_pages_carry_a_strict_policy() {
     let instance = Instance::start();
     for path in ["/", "/labs/namespaces/1", "/no/such/page"] {

@@ -84,6 +84,8 @@ for (const colorScheme of ['light', 'dark']) {
         await page.evaluate(() => document.querySelectorAll('#step details').forEach((part) => (part.open = true)));
         await clean(page, step);
       }
+      await page.goto(`${server.url + lab}/print`);
+      await clean(page, `${lab}/print`);
     }
     await page.context().close();
   });
@@ -99,6 +101,7 @@ for (const colorScheme of ['light', 'dark']) {
     await page.waitForSelector('[data-block="3"][data-state="queued"]');
     await page.getByRole('button', { name: 'Check now' }).click();
     await page.waitForSelector('[data-check="0"][data-state="failed"]');
+    await page.locator('.foot .memory:not([hidden])').waitFor();
     await clean(page, 'blocks and checks');
     await page.locator('#steps-toggle').click();
     await clean(page, 'list of steps');

@@ -1,6 +1,7 @@
 // What the lab page does, in a browser, on a real node.
 
 import assert from 'node:assert/strict';
+import { readFileSync, readdirSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { prompt, sessionOf, state, useLabsWithBlocks } from './labs.mjs';
 import { Server, eventually, openBrowser, openPage, screen } from './server.mjs';
@@ -181,6 +182,122 @@ test('the node menu cuts, stops, starts and resets', async () => {
     return !/mine/.test(ls);
   });
   await prompt(page);
+  await page.context().close();
+});
+
+/** Opens a step and waits until the foot says how much memory is used. */
+async function openWithMemory(path) {
+  const page = await open(path);
+  await prompt(page);
+  await page.locator('.foot .memory:not([hidden])').waitFor();
+  return page;
+}
+
+test('the foot says how much memory is used, and a banner that it ran out', async () => {
+  const page = await openWithMemory('/labs/blocks/1');
+  assert.match(await page.locator('.foot .memory').innerText(), /^Memory \d+ of \d+ MB/);
+  assert.ok((await page.locator('.foot meter').getAttribute('max')) > 0);
+  await page.locator('.pane textarea').focus();
+  await page.keyboard.type('tail /dev/zero\n');
+  const banner = page.locator('.banner.trouble');
+  await banner.getByText('node1 ran out of memory. The kernel ended tail.').waitFor();
+  await banner.getByRole('button', { name: 'What uses it' }).click();
+  await banner.waitFor({ state: 'hidden' });
+  await eventually('the list is there', async () => /RSS COMMAND[^]*drydock-node/.test(await screen(page)));
+  // A program of a container that met the node's limit, not one of its own. Which
+  // one is not always known; that it was `docker run` would be wrong.
+  await page.keyboard.type('docker run --rm busybox tail /dev/zero\n');
+  await banner.getByText(/node1 ran out of memory\. The kernel ended (tail|a program)\./).waitFor();
+  await banner.getByRole('button', { name: 'Close' }).click();
+  await banner.waitFor({ state: 'hidden' });
+  assert.deepEqual(page.problems, []);
+  await page.context().close();
+});
+
+test('a node that does not answer is told, and answers again', async () => {
+  const page = await openWithMemory('/labs/blocks/1');
+  const pid = Number(await processOne(await sessionOf(page)));
+  const banner = page.locator('.banner.trouble');
+  process.kill(pid, 'SIGSTOP');
+  try {
+    await banner.waitFor();
+    assert.match(await banner.innerText(), /node1 does not answer\. It may have too many processes\./);
+    assert.equal(await banner.getByRole('button', { name: 'Reset node1…' }).count(), 1);
+  } finally {
+    process.kill(pid, 'SIGCONT');
+  }
+  await banner.waitFor({ state: 'hidden' });
+  await page.context().close();
+});
+
+/** The PID of a node's PID 1 as this machine counts, found by its session. */
+async function processOne(session) {
+  for (const name of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    try {
+      const groups = readFileSync(`/proc/${name}/cgroup`, 'utf8');
+      if (groups.includes(`n-${session}-node1/init`)) {
+        const status = readFileSync(`/proc/${name}/status`, 'utf8');
+        if (/^NSpid:.*\t1$/m.test(status)) return name;
+      }
+    } catch {
+      // It ended while we looked.
+    }
+  }
+  throw new Error('PID 1 of node1 is not there');
+}
+
+test('a reset says what it deletes', async () => {
+  const page = await open('/labs/blocks/1');
+  await prompt(page);
+  await server.sh(await sessionOf(page), 'node1', 'docker run busybox true && docker run -d busybox sleep 1000');
+  await page.locator('#node-menu summary').click();
+  await page.locator('#node-menu .menu-item.delete').click();
+  await page.locator('dialog').getByText('Deleted: 2 containers, 1 image, your files on node1').waitFor();
+  await page.locator('dialog').getByRole('button', { name: 'Cancel' }).click();
+  await page.context().close();
+});
+
+test('while nodes are made the page says which, and after 5 s that the server is busy', async () => {
+  const page = await openPage(browser);
+  let go;
+  const gate = new Promise((resolve) => (go = resolve));
+  await page.route('**/api/sessions', async (route) => {
+    await gate;
+    await route.continue();
+  });
+  await page.goto(`${server.url}/labs/blocks/1`);
+  await page.getByRole('heading', { name: 'Making node1' }).waitFor();
+  assert.match(await page.getByRole('tab').innerText(), /node1\s*starting/);
+  await page.getByText('The server is busy.').waitFor();
+  go();
+  await prompt(page);
+  await page.context().close();
+});
+
+test('a file that is not there yet is no error', async () => {
+  const page = await open('/labs/blocks/2');
+  const asked = page.waitForResponse((response) => response.url().includes('/files?path='));
+  assert.equal((await asked).status(), 204);
+  await prompt(page);
+  assert.deepEqual(page.problems, []);
+  await page.context().close();
+});
+
+test('all steps stand on one page, to print', async () => {
+  const page = await open('/labs/blocks/1', { javaScriptEnabled: false });
+  await page.getByRole('link', { name: /^All steps on one page/ }).click();
+  assert.equal(page.url(), `${server.url}/labs/blocks/print`);
+  assert.equal(await page.locator('.whole-step').count(), 3);
+  assert.equal(await page.getByText('hello', { exact: true }).isVisible(), true);
+  await page.emulateMedia({ media: 'print', colorScheme: 'dark' });
+  const colours = await page.locator('.whole-title').first().evaluate((title) => {
+    return [getComputedStyle(title).color, getComputedStyle(document.body).backgroundColor];
+  });
+  assert.deepEqual(colours, ['rgb(0, 0, 0)', 'rgb(255, 255, 255)']);
+  const target = await page.locator('.prose a[href^="http"]').first().evaluate((link) => {
+    return getComputedStyle(link, '::after').content;
+  });
+  assert.match(target, /https:\/\/example\.org/);
   await page.context().close();
 });
 

@@ -188,7 +188,9 @@ fn act(node: &str, verb: &'static str) -> Box<dyn Fn()> {
 
 /// Draws the banner above a pane: a lost connection.
 pub(crate) fn draw_banner(pane: &Rc<Pane>, banner: &Element, state: Option<&State>) {
-    let Some(State::Lost { retry_in }) = state else { return dom::show(banner, false) };
+    // A node that does not run has no connection to lose.
+    let runs = app().tabs.node(&pane.node).is_some_and(|node| node.state == "running");
+    let Some(State::Lost { retry_in }) = state.filter(|_| runs) else { return dom::show(banner, false) };
     if dom::find(banner, ".again").is_none() {
         dom::clear(banner);
         dom::add(banner, &dom::icon("careful"));

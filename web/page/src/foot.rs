@@ -25,7 +25,7 @@ pub(crate) fn draw(pane: &Rc<Pane>, unsent: &str) {
             dom::add(foot, &join);
         }
         None => {
-            let name = dom::make_text("span", "", &pane.node);
+            let name = dom::make_text("span", "", &pane.name());
             if let Some(node) = &node {
                 dom::add_text(&name, " ");
                 dom::add(&name, &dom::make_text("span", "mono", &node.address));
@@ -104,6 +104,7 @@ pub(crate) fn draw_memory(pane: &Pane, health: Option<&Health>) {
     let known = health.and_then(|health| Some((health.memory_mb?, health.memory_limit_mb?)));
     dom::show(&memory, known.is_some());
     let Some((used, limit)) = known else { return };
+    dom::class(&memory, "warn", used * 10 > limit * 9);
     if let Some(words) = dom::find(&memory, ".words") {
         words.set_text_content(Some(&format!("Memory {used} of {limit} MB")));
     }

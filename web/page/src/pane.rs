@@ -191,8 +191,8 @@ impl Pane {
                 act(&pane);
             }
         };
-        let (state_pane, pending_pane, paste_pane) =
-            (Rc::downgrade(self), Rc::downgrade(self), Rc::downgrade(self));
+        let (state_pane, pending_pane, paste_pane, marks_pane) =
+            (Rc::downgrade(self), Rc::downgrade(self), Rc::downgrade(self), Rc::downgrade(self));
         let (output_key, marks_key) = (key.clone(), key.clone());
         let size = with.clone();
         Callbacks {
@@ -209,6 +209,12 @@ impl Pane {
             }),
             on_shortcut: Box::new(shortcut),
             on_marks: Box::new(move |marks| {
+                // The shell may tell what was killed after the node told that something was.
+                if let Some(pane) = marks_pane.upgrade()
+                    && pane.trouble.lacks_name()
+                {
+                    app().tabs.draw();
+                }
                 app().runs.pump(&marks_key.0, &marks_key.1);
                 checks::after_marks(marks);
             }),

@@ -240,7 +240,17 @@ pub(crate) fn draw_peek() {
     let symbol = shape.symbol();
     dom::add(&head, &dom::shape(&format!("icon shape {symbol}"), symbol));
     dom::add(&head, &dom::make_text("span", "", &pane.name()));
-    dom::add(&head, &dom::make_text("span", "", &said));
+    let (class, icon) = match said.as_str() {
+        "exit 0" => ("said ok", Some("check")),
+        said if said.starts_with("exit") => ("said fail", Some("cross")),
+        _ => ("said", None),
+    };
+    let state = dom::make("span", class);
+    if let Some(icon) = icon {
+        dom::add(&state, &dom::icon(icon));
+    }
+    dom::add_text(&state, &said);
+    dom::add(&head, &state);
     dom::add(&head, &dom::make("span", "spring"));
     let open = dom::button("link-button", "Open");
     dom::on::<Event>(&open, "click", |_| view("terminal"));

@@ -123,6 +123,7 @@ impl SessionPart {
     /// Makes or finds the session.
     pub(crate) fn start(&'static self) {
         self.set_phase(Phase::Starting { since_ms: dom::now_ms() });
+        app().tabs.expect(&dom::data(&dom::body(), "nodes").unwrap_or_default());
         spawn_local(async move {
             match self.ask().await {
                 Ok(session) => self.began(session),
@@ -152,6 +153,7 @@ impl SessionPart {
     }
 
     fn not_begun(&'static self, failure: Failure) {
+        app().tabs.forget_all();
         if failure.full {
             let seconds = failure.retry_seconds.unwrap_or(60);
             self.set_phase(Phase::Full { seconds, message: failure.message });

@@ -127,6 +127,18 @@ impl Tabs {
         pane
     }
 
+    /// Shows tabs for nodes that are being made; names with spaces between.
+    pub(crate) fn expect(&self, names: &str) {
+        for name in names.split_whitespace() {
+            self.pane(name, "1");
+        }
+        if self.active().is_none()
+            && let Some(first) = self.panes().first()
+        {
+            self.activate(first);
+        }
+    }
+
     /// Takes in the session's nodes.
     pub(crate) fn sync(&self, nodes: &[Node]) {
         let before = self.nodes.replace(nodes.to_vec());

@@ -64,6 +64,11 @@ impl Trouble {
         *self.drawn.borrow_mut() = kind;
     }
 
+    /// Whether it says that memory ran out, but not for which program.
+    pub(crate) fn lacks_name(&self) -> bool {
+        *self.drawn.borrow() == Some(Kind::OutOfMemory(None))
+    }
+
     fn kind(&self, pane: &Pane, health: &Health) -> Option<Kind> {
         if !health.answers {
             return (!self.waits.get()).then_some(Kind::Silent);

@@ -18,6 +18,11 @@ use crate::dom;
 /// How long the cursor blinks after something was typed, and how fast.
 const BLINK_FOR_MS: f64 = 5000.0;
 const BLINK_MS: f64 = 530.0;
+/// Output that scrolls is drawn every second frame at most: nobody can read it,
+/// and the time is better spent on taking it in.
+const SCROLL_MS: f64 = 30.0;
+/// How long a program may hold the picture, should it never end its update.
+const HOLD_MS: f64 = 150.0;
 /// Below this width of the window the text is smaller.
 const SMALL_BELOW: f64 = 1280.0;
 
@@ -26,6 +31,12 @@ const SMALL_BELOW: f64 = 1280.0;
 pub(crate) struct FrameState {
     requested: Cell<bool>,
     all: Cell<bool>,
+    /// The output scrolled, so that every row is another.
+    scrolled: Cell<bool>,
+    /// When all was drawn last.
+    all_at_ms: Cell<f64>,
+    /// Since when the program has been in the middle of an update.
+    held_since_ms: Cell<Option<f64>>,
     /// Lines by their numbers.
     dirty: RefCell<BTreeSet<u64>>,
     /// Line, column and look of the cursor as drawn.
@@ -38,18 +49,27 @@ pub(crate) struct FrameState {
 impl FrameState {
     pub(crate) fn add_dirty(&self, changes: &Changes, screen_line: u64) {
         if changes.scrolled > 0 {
-            self.all.set(true);
+            self.scrolled.set(true);
         }
         self.dirty.borrow_mut().extend(changes.rows.iter().map(|row| screen_line + u64::from(*row)));
+    }
+
+    /// Whether drawing can wait for another frame: in the middle of an update
+    /// that the program marks, or when output scrolls by.
+    fn waits(&self, synchronized: bool, now: f64) -> bool {
+        if synchronized {
+            let since = self.held_since_ms.get().unwrap_or(now);
+            self.held_since_ms.set(Some(since));
+            if now - since < HOLD_MS {
+                return true;
+            }
+        }
+        self.held_since_ms.set(None);
+        self.scrolled.get() && now - self.all_at_ms.get() < SCROLL_MS
     }
 }
 
 impl TerminalView {
-    /// Whether frames are drawn: the browser makes none for what can't be seen.
-    pub(crate) fn is_drawn(&self) -> bool {
-        self.visible.get() && !dom::document().hidden()
-    }
-
     /// Draws all with the next frame.
     pub(crate) fn draw_all(&self) {
         self.frame.all.set(true);
@@ -87,25 +107,28 @@ impl TerminalView {
             return;
         }
         let core = self.core.borrow();
-        if core.modes().synchronized && !self.frame.all.get() {
+        let now = dom::now_ms();
+        if !self.frame.all.get() && self.frame.waits(core.modes().synchronized, now) {
+            self.request_frame();
             return;
         }
+        let scrolled = self.frame.scrolled.take();
         let top = {
             let screen = core.screen_line();
             self.top_line.get().map_or(screen, |line| line.clamp(selection::first_line(&core), screen))
         };
         let rows = usize::from(core.size().1);
         let cursor = self.cursor_look(&core);
-        let all = self.frame.all.take();
+        let all = self.frame.all.take() || scrolled;
         let mut dirty = std::mem::take(&mut *self.frame.dirty.borrow_mut());
         let before = self.frame.cursor.replace(cursor);
         if before != cursor {
             dirty.extend([before, cursor].into_iter().flatten().map(|(line, _)| line));
         }
-        let now = dom::now_ms();
         let commands = if core.is_alternate() { Vec::new() } else { gutter::commands(&core) };
         let times = self.stream.times.borrow();
         if all {
+            self.frame.all_at_ms.set(now);
             painter.clear();
         }
         let selected = self.selection.get();
@@ -217,6 +240,7 @@ impl TerminalView {
             self.listeners.on::<Event>(target.unchecked_ref(), kind, move |_| {
                 if let Some(view) = me.upgrade() {
                     view.fit();
+                    view.take_in_soon();
                 }
             });
         }

@@ -1,5 +1,7 @@
 //! Draws rows of cells on a canvas. All lengths are in the canvas' own pixels.
 
+use std::cell::Cell;
+
 use drydock_terminal::{Attrs, CursorShape, Pen, Row, Underline};
 use wasm_bindgen::{JsCast, JsValue};
 use web_sys::{CanvasRenderingContext2d, HtmlCanvasElement};
@@ -92,7 +94,10 @@ pub(crate) struct Painter {
     context: CanvasRenderingContext2d,
     pub(crate) palette: Palette,
     pub(crate) metrics: Metrics,
-    font: String,
+    /// Whether the font that is set is slanted and bold, if it is the cells'.
+    font: Option<(bool, bool)>,
+    /// The fill that is set: setting one costs more than looking.
+    filled: Cell<Option<Rgb>>,
 }
 
 impl Painter {
@@ -113,7 +118,7 @@ impl Painter {
             height: 0.0,
         };
         let palette = Palette::new(theme);
-        Ok(Painter { canvas: canvas.clone(), context, palette, metrics, font: String::new() })
+        Ok(Painter { canvas: canvas.clone(), context, palette, metrics, font: None, filled: Cell::new(None) })
     }
 
     /// Measures the font anew and fits the canvas to `width` and `height` CSS
@@ -139,7 +144,7 @@ impl Painter {
         let row = (row * ratio).round();
         self.reset_context();
         self.metrics.font_px = font_px;
-        self.set_font(&self.font_of(Pen::default()));
+        self.set_font(Pen::default());
         const SAMPLE: &str = "0123456789";
         let Ok(measured) = self.context.measure_text(SAMPLE) else { return };
         let cell = (measured.width() / SAMPLE.len() as f64).max(1.0);
@@ -158,27 +163,31 @@ impl Painter {
 
     /// A canvas forgets its settings when its size is set.
     fn reset_context(&mut self) {
-        self.font.clear();
+        self.font = None;
+        self.filled.set(None);
         self.context.set_text_baseline("alphabetic");
         // Exact widths whatever the platform's hinting; unknown to some browsers.
         let _ = js_sys::Reflect::set(&self.context, &"textRendering".into(), &"geometricPrecision".into());
     }
 
-    fn font_of(&self, pen: Pen) -> String {
-        let slant = if pen.attrs.contains(Attrs::ITALIC) { "italic " } else { "" };
-        let weight = if pen.attrs.contains(Attrs::BOLD) { 700 } else { 400 };
-        format!("{slant}{weight} {}px {FAMILY}", self.metrics.font_px)
+    fn set_font(&mut self, pen: Pen) {
+        let font = (pen.attrs.contains(Attrs::ITALIC), pen.attrs.contains(Attrs::BOLD));
+        if self.font != Some(font) {
+            let slant = if font.0 { "italic " } else { "" };
+            let weight = if font.1 { 700 } else { 400 };
+            self.context.set_font(&format!("{slant}{weight} {}px {FAMILY}", self.metrics.font_px));
+            self.font = Some(font);
+        }
     }
 
-    fn set_font(&mut self, font: &str) {
-        if self.font != font {
-            self.context.set_font(font);
-            font.clone_into(&mut self.font);
+    fn set_fill(&self, color: Rgb) {
+        if self.filled.replace(Some(color)) != Some(color) {
+            self.context.set_fill_style_str(&css(color));
         }
     }
 
     fn fill(&self, color: Rgb, x: f64, y: f64, w: f64, h: f64) {
-        self.context.set_fill_style_str(&css(color));
+        self.set_fill(color);
         self.context.fill_rect(x, y, w, h);
     }
 
@@ -264,8 +273,8 @@ impl Painter {
         if text.is_empty() || paint.0.fg == paint.0.bg {
             return;
         }
-        self.set_font(&self.font_of(paint.1));
-        self.context.set_fill_style_str(&css(paint.0.fg));
+        self.set_font(paint.1);
+        self.set_fill(paint.0.fg);
         let x = self.metrics.left + column as f64 * self.metrics.cell;
         let y = top + self.metrics.baseline;
         // It fails only for numbers that are not finite.
@@ -284,7 +293,7 @@ impl Painter {
         let cell = CellSize { w: right - left, h: self.metrics.row, line };
         let Some(shape) = boxes::shape(character, cell) else { return false };
         let context = &self.context;
-        context.set_fill_style_str(&css(paint.fg_plain));
+        self.set_fill(paint.fg_plain);
         context.set_stroke_style_str(&css(paint.fg_plain));
         context.set_line_width(line);
         let (middle_x, middle_y) = (
@@ -440,13 +449,14 @@ impl Painter {
 
     fn note(&mut self, words: &str, row: &Row, top: f64) {
         let ratio = self.metrics.ratio;
-        self.set_font(&format!("400 {}px {NOTE_FAMILY}", 12.0 * ratio));
+        self.context.set_font(&format!("400 {}px {NOTE_FAMILY}", 12.0 * ratio));
+        self.font = None;
         let Ok(measured) = self.context.measure_text(words) else { return };
         let x = self.metrics.width - RIGHT * ratio - measured.width();
         if words.is_empty() || x < self.metrics.x(row.content_len() + 2) {
             return;
         }
-        self.context.set_fill_style_str(&css(self.palette.colors().text_2));
+        self.set_fill(self.palette.colors().text_2);
         // It fails only for numbers that are not finite.
         let _ = self.context.fill_text(words, x, top + self.metrics.baseline);
     }

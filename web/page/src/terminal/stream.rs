@@ -37,10 +37,17 @@ impl TerminalView {
             self.stream.queue.borrow_mut().clear();
         }
         self.stream.queue.borrow_mut().push_back(frame);
-        if self.is_drawn() {
-            self.request_frame();
+        self.take_in_soon();
+    }
+
+    /// Takes in what waits with the next frame. A page in the background has
+    /// no frames and slow timers; there it is done at once, as otherwise the
+    /// program would wait for whoever looks elsewhere.
+    pub(crate) fn take_in_soon(&self) {
+        if dom::document().hidden() {
+            while !self.take_in() {}
         } else {
-            self.take_in();
+            self.request_frame();
         }
     }
 
@@ -59,14 +66,6 @@ impl TerminalView {
         if took {
             self.acknowledge();
             self.after_output();
-        }
-        if !done && !self.is_drawn() {
-            let me = self.me.clone();
-            dom::after(0, move || {
-                if let Some(view) = me.upgrade() {
-                    view.take_in();
-                }
-            });
         }
         done
     }

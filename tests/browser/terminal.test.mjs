@@ -70,12 +70,17 @@ test('tab completes, Ctrl-R searches, arrows recall, Ctrl-C interrupts', async (
   await page.keyboard.type('hostn');
   await shows('the search found it', /reverse-i-search.*hostn/);
   await page.keyboard.press('Control+c');
+  // What is typed before the shell has taken the Ctrl-C is lost, as on any terminal.
+  await shows('the search was left', /\^C.*\n.*# *\s*$/);
   await type('echo first');
+  await shows('the command ran', /^\s*first$/m);
   await page.keyboard.press('ArrowUp');
   await page.keyboard.press('Enter');
   await shows('the recalled command ran', /first[\s\S]*echo first\s+first/);
-  await type('sleep 1000');
+  await type("bash -c 'echo ready; exec sleep 1000'");
+  await shows('the command runs', /^\s*ready\s*$/m);
   await page.keyboard.press('Control+c');
+  await shows('the prompt came', /ready\s*\n\^C\s*\n.*# *\s*$/);
   await type('echo $?');
   await shows('the sleep was interrupted', /^\s*130\s*$/m);
 });

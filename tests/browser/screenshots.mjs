@@ -127,6 +127,19 @@ await picture('reset', server, '/labs/blocks/1', WIDE, async (page) => {
   await page.locator('#node-menu summary').click();
   await page.locator('#node-menu .menu-item.delete').click();
 });
+await picture('memory', server, '/labs/blocks/1', WIDE, async (page) => {
+  await prompt(page);
+  await page.locator('.foot .memory:not([hidden])').waitFor();
+  await page.locator('.pane textarea').focus();
+  await page.keyboard.type('tail /dev/zero\n');
+  await page.locator('.banner.trouble').waitFor();
+});
+await picture('all-steps', server, '/labs/blocks/print', WIDE);
+await picture('forced-colours', server, '/labs/blocks/1', { ...WIDE, forcedColors: 'active' }, async (page) => {
+  await prompt(page);
+  await page.locator('#steps-toggle').click();
+});
+await picture('four-times', server, '/labs/blocks/1', { viewport: { width: 320, height: 256 } }, prompt);
 await picture('ended', server, '/labs/blocks/1', WIDE, async (page) => {
   await prompt(page);
   await server.drydock('session', 'rm', await sessionOf(page));

@@ -77,19 +77,16 @@ struct Holder {
 impl Holder {
     fn start() -> Result<Holder, IdMapError> {
         let mut pidfd = -1;
+        let parent = std::process::id();
         // SAFETY: clone_args is a plain struct of integers, for which zero is valid.
         let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
         args.flags = (libc::CLONE_NEWUSER | libc::CLONE_PIDFD) as u64;
         args.pidfd = &raw mut pidfd as u64;
         // SAFETY: without CLONE_VM the child has its own copy of our memory; it
-        // makes two kinds of system calls and never returns. `args` is valid for
-        // its size.
+        // makes system calls only and never returns. `args` is valid for its size.
         let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args)) };
         if pid == 0 {
-            loop {
-                // SAFETY: pause(2) takes no arguments and is async-signal-safe.
-                unsafe { libc::pause() };
-            }
+            hold(parent);
         }
         if pid < 0 {
             return Err(IdMapError::Make(io::Error::last_os_error()));
@@ -97,6 +94,24 @@ impl Holder {
         // SAFETY: the kernel stored a new descriptor, which nobody else owns.
         let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
         Ok(Holder { pid: pid as i32, pidfd })
+    }
+}
+
+/// The child's part. It must not outlive its parent, which may be killed any
+/// time, nor keep open what it inherited: locks go with their last descriptor.
+fn hold(parent: u32) -> ! {
+    // SAFETY: async-signal-safe calls that take numbers only; what is closed is
+    // this process's copy, of which nothing is used any more.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        libc::syscall(libc::SYS_close_range, 0, libc::c_uint::MAX, 0);
+        // Dead already, before it was asked for a signal.
+        if libc::getppid() as u32 != parent {
+            libc::_exit(0);
+        }
+        loop {
+            libc::pause();
+        }
     }
 }
 
@@ -121,5 +136,15 @@ mod tests {
         let namespace = user_namespace(IdMap::node(1_000_000)).expect("this test needs root");
         let ours = namespaces::open(Path::new("/proc/self/ns/user")).unwrap();
         assert!(!namespaces::same(&namespace, &ours).unwrap());
+    }
+
+    #[test]
+    fn its_holder_keeps_nothing_open() {
+        let (mut ours, theirs) = io::pipe().unwrap();
+        let holder = Holder::start().expect("this test needs root");
+        drop(theirs);
+        // Ends only when no process has the other end.
+        assert_eq!(std::io::Read::read(&mut ours, &mut [0]).unwrap(), 0);
+        drop(holder);
     }
 }

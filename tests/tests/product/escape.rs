@@ -290,10 +290,8 @@ fn e18_no_filesystem_that_parses_what_a_learner_wrote() {
     let session = instance.session(&[]);
     let script = "for t in $(awk '{print $NF}' /proc/filesystems) nfs cifs fuse; do \
         mount -t $t none /mnt 2>/dev/null && echo $t && umount /mnt; done; true";
-    for script in
-        [script.to_owned(), format!("dd if=/dev/zero of=/i bs=1M count=8 2>/dev/null; losetup -f --show /i")]
-    {
-        let done = session.sh("node1", &script);
+    for script in [script, "dd if=/dev/zero of=/i bs=1M count=8 2>/dev/null; losetup -f --show /i"] {
+        let done = session.sh("node1", script);
         // On v1 and hybrid machines the last but one is the group hierarchy that is there anyway.
         let may = [
             "overlay",

@@ -4,11 +4,13 @@
 # start the product run in the rig, a network namespace that nothing leaves.
 
 suites=(fmt clippy unit root product browser lab)
+# Run only when named: they take long.
+asked_suites=(vm)
 
 suite_fmt() {
     cargo fmt --all --check &&
         rustfmt --check --edition 2024 labs/images/hello-world/hello.rs &&
-        bash -n dev labs/images/make labs/images/*/build
+        bash -n dev labs/images/make labs/images/*/build tests/vm/run tests/vm/guest
 }
 
 # The page is for the browser only; all else is for this machine.
@@ -60,6 +62,11 @@ lab_in_rig() {
     return $status
 }
 
+# Debian's kernel with control groups v2, in an emulated machine.
+suite_vm() {
+    DRYDOCK_VM=$cache/vm tests/vm/run
+}
+
 rig() {
     "$bin/rig" "$@"
 }
@@ -69,9 +76,10 @@ prepare_suites() {
     local suite needs_rig=
     for suite in "$@"; do
         case $suite in
-        product | browser | lab) needs_rig=1 ;;
+        product | browser | lab | vm) needs_rig=1 ;;
         esac
         [[ $suite == browser ]] && prepare_browser
+        [[ $suite == vm ]] && need_packages qemu-system-x86_64:qemu-system-x86 mmdebstrap:mmdebstrap mke2fs:e2fsprogs
     done
     [[ -n $needs_rig ]] || return 0
     step "Building the rig" cargo build --release -p drydock-rig

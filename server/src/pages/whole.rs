@@ -53,7 +53,7 @@ fn page(frame: Frame, lab: &Lab, progress: &Progress) -> Result<Html<String>, Ap
         slug: &lab.slug,
         title: &lab.front.title,
         summary: &lab.front.summary,
-        minutes: u32::from(lab.front.minutes),
+        minutes: lab.front.minutes,
         intro: &lab.intro_html,
         steps: steps.collect::<askama::Result<_>>().map_err(AppError::internal)?,
     };

@@ -164,21 +164,24 @@ async fn begin(engine: &Shared, container: &Arc<Container>, record: &Record) -> 
         live.stdin = stdio.stdin.map(Arc::new);
         live.console = console.map(Arc::new);
     }
-    container.change(|record| {
-        let state = &mut record.state;
-        state.status = Status::Running;
-        state.pid = spawned.pid;
-        state.exit_code = 0;
-        state.error.clear();
-        state.oom_killed = false;
-        state.started_at = clock::now();
-        state.finished_at = clock::NEVER.to_owned();
-        record.stopped = false;
-    })?;
+    container.change(|record| now_running(record, spawned.pid))?;
     container.life.send_modify(|life| life.up = true);
     tell(engine, &container.record(), "start", None);
     attend(engine.clone(), container.clone(), outputs, exit);
     Ok(())
+}
+
+/// What a record says of a container from its start on.
+fn now_running(record: &mut Record, pid: i32) {
+    let state = &mut record.state;
+    state.status = Status::Running;
+    state.pid = pid;
+    state.exit_code = 0;
+    state.error.clear();
+    state.oom_killed = false;
+    state.started_at = clock::now();
+    state.finished_at = clock::NEVER.to_owned();
+    record.stopped = false;
 }
 
 /// An overlay mounted as volatile can be mounted again only with a new work

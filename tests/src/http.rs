@@ -2,7 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+
+use crate::instance::guard;
 
 /// An answer.
 #[derive(Debug, Clone)]
@@ -36,7 +37,7 @@ impl Answer {
 /// `101` answer is returned as soon as its head is there.
 pub fn request(port: u16, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
-    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout can be set");
+    stream.set_read_timeout(Some(guard())).expect("a timeout can be set");
     let mut text = format!("{method} {path} HTTP/1.1\r\nHost: localhost:{port}\r\n");
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("connection")) {
         text.push_str("Connection: close\r\n");

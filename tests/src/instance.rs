@@ -14,8 +14,17 @@ use tempfile::TempDir;
 
 use crate::setting;
 
-/// How long to wait for what takes a second or two before a test gives up.
-pub const GUARD: Duration = Duration::from_secs(60);
+/// How long to wait for what takes a second or two before a test gives up: a
+/// minute, times `DRYDOCK_SLOW` where that is set, for an emulated machine.
+///
+/// # Panics
+/// When `DRYDOCK_SLOW` is not a number.
+pub fn guard() -> Duration {
+    let slow = std::env::var("DRYDOCK_SLOW").map_or(1, |times| {
+        times.parse().unwrap_or_else(|_| panic!("DRYDOCK_SLOW is {times}, not a whole number"))
+    });
+    Duration::from_secs(60) * slow
+}
 
 /// `drydock up` with a state directory and a port of its own, on the
 /// catalogue that `./dev` made.
@@ -228,9 +237,9 @@ impl From<Output> for Done {
 /// Waits for something to be true.
 ///
 /// # Panics
-/// When it is not within [`GUARD`].
+/// When it is not within [`guard`].
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + GUARD;
+    let end = Instant::now() + guard();
     while !holds() {
         assert!(Instant::now() < end, "waited in vain: {what}");
         std::thread::sleep(Duration::from_millis(20));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
-use drydock_tests::instance::{Done, GUARD, Instance, eventually};
+use drydock_tests::instance::{Done, Instance, eventually, guard};
 use drydock_tests::setting;
 
 /// A client from outside the node, on the socket that the session lends.
@@ -203,10 +203,10 @@ fn follows_logs(cli: &Cli) {
         }
     });
     for expected in ["one", "three"] {
-        assert_eq!(lines.recv_timeout(GUARD).expect("logs -f prints what is there"), expected);
+        assert_eq!(lines.recv_timeout(guard()).expect("logs -f prints what is there"), expected);
     }
     cli.ok(&["exec", "talks", "sh", "-c", "echo later >/proc/1/fd/1"]);
-    assert_eq!(lines.recv_timeout(GUARD).expect("logs -f prints what comes"), "later");
+    assert_eq!(lines.recv_timeout(guard()).expect("logs -f prints what comes"), "later");
     child.kill().expect("the CLI runs");
     child.wait().expect("the CLI can be reaped");
 }

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use drydock_protocol::agent::{EVENT, HELLO, REQUEST, Request};
 use drydock_protocol::event::{Event, What};
 use drydock_protocol::{Hello, frame};
-use drydock_tests::instance::{GUARD, Instance, Session};
+use drydock_tests::instance::{Instance, Session, guard};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -17,7 +17,7 @@ impl Watcher {
     fn of(session: &Session<'_>, after: u64) -> Watcher {
         let path = session.run_dir().join("s").join(&session.id).join("node1").join("agent.sock");
         let mut stream = UnixStream::connect(path).expect("the agent listens");
-        stream.set_read_timeout(Some(GUARD)).expect("a timeout can be set");
+        stream.set_read_timeout(Some(guard())).expect("a timeout can be set");
         let mut out = Vec::new();
         let json = |value: Result<Vec<u8>, serde_json::Error>| value.expect("requests are JSON");
         frame::write(&mut out, HELLO, &json(serde_json::to_vec(&Hello::OURS)));

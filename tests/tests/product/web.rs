@@ -166,7 +166,7 @@ fn w09_who_connects_and_says_nothing_is_let_go() {
         .map(|start| {
             let mut socket = std::net::TcpStream::connect(("127.0.0.1", instance.port)).expect("it listens");
             socket.write_all(start.as_bytes()).expect("it takes them");
-            socket.set_read_timeout(Some(drydock_tests::instance::GUARD)).expect("a timeout can be set");
+            socket.set_read_timeout(Some(drydock_tests::instance::guard())).expect("a timeout can be set");
             socket
         })
         .collect();

@@ -3,26 +3,17 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
+import { browser, server, useServer } from './fixture.mjs';
 import { prompt, useLabsWithBlocks } from './labs.mjs';
-import { Server, openBrowser, openPage } from './server.mjs';
+import { openPage } from './server.mjs';
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const WCAG = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'];
 const ALL = [...WCAG, 'best-practice'];
 
-let server, browser;
-
-before(async () => {
-  useLabsWithBlocks();
-  server = await Server.start();
-  browser = await openBrowser();
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
+useLabsWithBlocks();
+useServer();
 
 async function violations(page, tags) {
   // The policy keeps other scripts out; what the browser's driver runs is no page script.

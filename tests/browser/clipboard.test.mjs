@@ -2,43 +2,13 @@
 // programs must not do to the page.
 
 import assert from 'node:assert/strict';
-import { after, afterEach, before, test } from 'node:test';
-import { Server, eventually, openBrowser, openPage, screen } from './server.mjs';
+import { test } from 'node:test';
+import { learner, page, shows, type, useServer } from './fixture.mjs';
+import { eventually, screen } from './server.mjs';
 
-let server, browser, page;
+useServer();
 
-before(async () => {
-  server = await Server.start();
-  browser = await openBrowser();
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
-
-afterEach(async () => {
-  await page?.context().close();
-});
-
-async function learner() {
-  page = await openPage(browser, { permissions: ['clipboard-read', 'clipboard-write'] });
-  await page.goto(`${server.url}/labs/namespaces/1`);
-  await shows('the shell prompts', /root@node1.*# *$/);
-  await page.locator('.screen textarea').first().focus();
-}
-
-async function shows(what, pattern) {
-  await eventually(what, async () => pattern.test((await screen(page)).trimEnd())).catch(async (error) => {
-    throw new Error(`${error.message}\n${await screen(page)}`);
-  });
-}
-
-async function type(text) {
-  await page.keyboard.type(text);
-  await page.keyboard.press('Enter');
-}
-
+const withClipboard = () => learner({ permissions: ['clipboard-read', 'clipboard-write'] });
 const clipboard = () => page.evaluate(() => navigator.clipboard.readText());
 const setClipboard = (text) => page.evaluate((it) => navigator.clipboard.writeText(it), text);
 
@@ -53,7 +23,7 @@ async function rowOf(pattern) {
 }
 
 test('a double click selects a word, and Ctrl+C copies it once', async () => {
-  await learner();
+  await withClipboard();
   await type('echo select-me please');
   await shows('it was printed', /\nselect-me please\n/);
   const row = await rowOf(/^select-me/);
@@ -68,7 +38,7 @@ test('a double click selects a word, and Ctrl+C copies it once', async () => {
 });
 
 test('dragging selects over rows, and Ctrl+Shift+C copies', async () => {
-  await learner();
+  await withClipboard();
   await type('clear; printf "first row\\nsecond row\\n"');
   await shows('it was printed', /^first row\nsecond row\n/);
   await page.mouse.move(...(await cell(5.6, 0)));
@@ -80,7 +50,7 @@ test('dragging selects over rows, and Ctrl+Shift+C copies', async () => {
 });
 
 test('a paste can neither run by itself nor end its own brackets', async () => {
-  await learner();
+  await withClipboard();
   await setClipboard('echo pasted-$((40+2))\x1b[201~\necho not-yet\n');
   await page.keyboard.press('Control+Shift+V');
   await shows('the paste is on the command line', /echo not-yet/);
@@ -93,7 +63,7 @@ test('a paste can neither run by itself nor end its own brackets', async () => {
 });
 
 test('several lines are asked about where they would run at once', async () => {
-  await learner();
+  await withClipboard();
   await type('echo ready; cat');
   await shows('cat reads', /\nready$/);
   await setClipboard('one\ntwo\nthree\n');
@@ -105,7 +75,7 @@ test('several lines are asked about where they would run at once', async () => {
 });
 
 test('the wheel shows what went by, and typing comes back', async () => {
-  await learner();
+  await withClipboard();
   await type('seq 500');
   await shows('the numbers were printed', /\n500\n/);
   const canvas = page.locator('.screen canvas').first();
@@ -118,7 +88,7 @@ test('the wheel shows what went by, and typing comes back', async () => {
 });
 
 test('the shell knows the size that the page has', async () => {
-  await learner();
+  await withClipboard();
   for (const viewport of [{ width: 1200, height: 700 }, { width: 1440, height: 900 }]) {
     await page.setViewportSize(viewport);
     await eventually('the size has come back', async () => {
@@ -130,7 +100,7 @@ test('the shell knows the size that the page has', async () => {
 });
 
 test('a program can put nothing on the clipboard and nothing on its own command line', async () => {
-  await learner();
+  await withClipboard();
   await setClipboard('mine');
   await type("printf '\\e]52;c;ZXZpbA==\\a\\e]52;c;?\\a\\e]0;id\\a\\e[21t\\eP$qm\\e\\\\'; cat -v");
   await shows('the one answer came', /\^\[P0\$r\^\[\\$/);
@@ -145,7 +115,7 @@ test('a program can put nothing on the clipboard and nothing on its own command 
 });
 
 test('one sequence can not hold the page', async () => {
-  await learner();
+  await withClipboard();
   const written = await page.evaluate(() => {
     const terminal = window.drydock.terminals[0];
     const bytes = (text) => new TextEncoder().encode(text);

@@ -4,20 +4,11 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
-import { Server, eventually, openBrowser, openPage, screen, setting } from './server.mjs';
+import { test } from 'node:test';
+import { browser, server, useServer } from './fixture.mjs';
+import { eventually, openPage, screen, setting } from './server.mjs';
 
-let server, browser;
-
-before(async () => {
-  server = await Server.start();
-  browser = await openBrowser();
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
+useServer();
 
 /** The right answers of each question of a guide, in order, as positions. */
 function answers(lab) {

@@ -5,10 +5,9 @@ import assert from 'node:assert/strict';
 import { chmodSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
-import { Server, eventually, openBrowser, openPage, screen } from './server.mjs';
-
-let server, browser;
+import { test } from 'node:test';
+import { browser, server, useServer } from './fixture.mjs';
+import { eventually, openPage, screen } from './server.mjs';
 
 /** Markdown that would run a script in a renderer that lets it. */
 const HOSTILE = `---
@@ -42,22 +41,18 @@ echo '<img src=x onerror=window.broken=1>'
 \`\`\`
 `;
 
-before(async () => {
+/** A directory with the hostile guides, which the web server's own user may read. */
+function hostileLabs() {
   const labs = mkdtempSync(join(tmpdir(), 'labs'));
-  // The web server is another user.
   chmodSync(labs, 0o755);
   mkdirSync(join(labs, 'hostile'));
   writeFileSync(join(labs, 'hostile', 'guide.md'), HOSTILE);
   mkdirSync(join(labs, 'links'));
   writeFileSync(join(labs, 'links', 'guide.md'), `${HOSTILE}\n[a link](javascript:window.broken=1)\n`);
-  server = await Server.start(['--labs', labs]);
-  browser = await openBrowser();
-});
+  return labs;
+}
 
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
+useServer(() => ['--labs', hostileLabs()]);
 
 async function learner() {
   const page = await openPage(browser);

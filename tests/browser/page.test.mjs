@@ -2,22 +2,13 @@
 
 import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
+import { browser, server, useServer } from './fixture.mjs';
 import { prompt, sessionOf, state, useLabsWithBlocks } from './labs.mjs';
-import { Server, eventually, openBrowser, openPage, screen } from './server.mjs';
+import { eventually, openPage, screen } from './server.mjs';
 
-let server, browser;
-
-before(async () => {
-  useLabsWithBlocks();
-  server = await Server.start();
-  browser = await openBrowser();
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
+useLabsWithBlocks();
+useServer();
 
 async function open(path, options) {
   const page = await openPage(browser, options);

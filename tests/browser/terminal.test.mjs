@@ -3,44 +3,11 @@
 
 import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
-import { after, afterEach, before, test } from 'node:test';
-import { Server, eventually, openBrowser, openPage, screen } from './server.mjs';
+import { test } from 'node:test';
+import { learner, page, server, shows, type, useServer } from './fixture.mjs';
+import { eventually, screen } from './server.mjs';
 
-let server, browser, page;
-
-before(async () => {
-  server = await Server.start();
-  browser = await openBrowser();
-});
-
-after(async () => {
-  await browser?.close();
-  await server?.stop();
-});
-
-afterEach(async () => {
-  await page?.context().close();
-});
-
-/** A new learner at the first step of lab 1, with the shell at its prompt. */
-async function learner() {
-  page = await openPage(browser);
-  await page.goto(`${server.url}/labs/namespaces/1`);
-  await eventually('the shell prompts', async () => /root@node1.*# *$/m.test((await screen(page)).trimEnd()));
-  await page.locator('.screen textarea').first().focus();
-  return page;
-}
-
-async function shows(what, pattern) {
-  await eventually(what, async () => pattern.test(await screen(page))).catch(async (error) => {
-    throw new Error(`${error.message}\n${await screen(page)}`);
-  });
-}
-
-async function type(text) {
-  await page.keyboard.type(text);
-  await page.keyboard.press('Enter');
-}
+useServer();
 
 async function session() {
   const url = await page.evaluate(() => performance.getEntriesByType('resource').map((it) => it.name)

@@ -38,8 +38,15 @@ struct Kept {
 struct Line {
     seq: u64,
     json: Rc<[u8]>,
-    /// Only the newest state counts; an older one is dropped for it.
-    is_state: bool,
+    /// What it is the whole state of. Only the newest of a kind counts: an older
+    /// one is dropped for it, and it is kept for whoever comes later.
+    state: Option<State>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Processes,
+    Ports,
 }
 
 /// Somebody who watches.
@@ -64,14 +71,18 @@ impl Events {
     /// Numbers an event and shows it to all who watch.
     pub(crate) fn push(&self, what: What) {
         let seq = *self.newest.borrow() + 1;
-        let is_state = matches!(what, What::Processes { .. });
+        let state = match &what {
+            What::Processes { .. } => Some(State::Processes),
+            What::Ports { .. } => Some(State::Ports),
+            _ => None,
+        };
         if let What::OutOfMemory { name } = &what {
             let mut known = self.out_of_memory.borrow_mut();
             *known = (known.0 + 1, name.clone());
         }
         let event = Event { seq, time_ms: clock::epoch_ms(), what };
         match serde_json::to_vec(&event) {
-            Ok(json) => self.kept.borrow_mut().push(Line { seq, json: json.into(), is_state }),
+            Ok(json) => self.kept.borrow_mut().push(Line { seq, json: json.into(), state }),
             Err(error) => tracing::error!("cannot write an event in JSON: {error}"),
         }
         self.newest.send_replace(seq);
@@ -106,15 +117,15 @@ impl Events {
 
 impl Kept {
     fn push(&mut self, line: Line) {
-        if line.is_state {
-            self.events.retain(|old| !old.is_state);
+        if line.state.is_some() {
+            self.events.retain(|old| old.state != line.state);
             self.bytes = self.events.iter().map(|old| old.json.len()).sum();
         }
         self.bytes += line.json.len();
         self.events.push_back(line);
         while self.events.len() > KEPT || self.bytes > KEPT_BYTES {
-            let Some(oldest) = self.events.pop_front() else { break };
-            self.bytes -= oldest.json.len();
+            let Some(oldest) = self.events.iter().position(|line| line.state.is_none()) else { break };
+            self.bytes -= self.events.remove(oldest).map_or(0, |line| line.json.len());
         }
     }
 
@@ -180,6 +191,10 @@ mod tests {
         for _ in 0..KEPT + 10 {
             events.push(What::EngineStarted);
         }
-        assert_eq!(seq(&events.watch(0).next().await), 13);
+        events.push(What::Ports { ports: Vec::new() });
+        let mut watcher = events.watch(0);
+        assert_eq!(seq(&watcher.next().await), 2);
+        assert_eq!(seq(&watcher.next().await), 15);
+        assert_eq!(seq(&events.watch(KEPT as u64 + 12).next().await), KEPT as u64 + 13);
     }
 }

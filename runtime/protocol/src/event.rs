@@ -69,11 +69,34 @@ pub enum What {
         /// All processes of the node.
         processes: Vec<Process>,
     },
+    /// The ports of the node that lead into containers: all of them, sent
+    /// whenever one opened or closed, and when an engine starts.
+    Ports {
+        /// Sorted by host port.
+        ports: Vec<Port>,
+    },
     /// The kernel ended a process for want of memory.
     OutOfMemory {
         /// The processes' names, when known.
         name: Option<String>,
     },
+}
+
+/// A published port of a container that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    /// The node's address it listens on; `0.0.0.0` for all.
+    pub host_ip: std::net::Ipv4Addr,
+    /// The node's port.
+    pub host_port: u16,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// The container's own port.
+    pub container_port: u16,
+    /// The full container id.
+    pub container: String,
+    /// The container's name, without a slash.
+    pub name: String,
 }
 
 /// A process, as the node sees it.

@@ -13,7 +13,7 @@ use axum::{
 use drydock_sandbox::fdpass;
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::run::{memfd, root};
+use super::stage::{memfd, root};
 use crate::{
     container::{FromStage, config},
     engine::Shared,

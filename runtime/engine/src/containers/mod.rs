@@ -3,9 +3,12 @@
 pub(crate) mod attach;
 pub(crate) mod config;
 pub(crate) mod create;
+mod end;
 pub(crate) mod export;
+mod files;
 pub(crate) mod inspect;
 pub(crate) mod kill;
+mod limits;
 pub(crate) mod list;
 pub(crate) mod logs;
 mod mounts;
@@ -14,7 +17,10 @@ pub(crate) mod record;
 pub(crate) mod remove;
 pub(crate) mod restore;
 mod run;
+mod stage;
 pub(crate) mod start;
+mod stdio;
+mod taken;
 pub(crate) mod top;
 pub(crate) mod wait;
 
@@ -36,7 +42,7 @@ use crate::{
     state_file,
 };
 use record::{Record, Status};
-pub(crate) use run::{capabilities_of, environment, memfd, seccomp_of};
+pub(crate) use stage::{capabilities_of, environment, memfd, seccomp_of};
 
 /// The most containers a node may have, running or not.
 pub(crate) const CONTAINERS_MAX: usize = 1000;

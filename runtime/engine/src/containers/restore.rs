@@ -4,9 +4,8 @@
 use std::{collections::HashMap, fs, io, os::fd::OwnedFd, sync::Arc};
 
 use super::{
-    Container, Registry,
+    Container, Registry, end,
     record::{Record, Status},
-    run,
 };
 use crate::{
     engine::{Shared, below_root},
@@ -62,7 +61,7 @@ pub(crate) async fn adopt(engine: &Shared, mut kept: Kept) -> Result<(), ApiErro
             None if record.state.status.is_up() => {
                 // The node itself was started anew.
                 let exit = Exit { status: 255, time_ms: now_ms() };
-                run::end(engine, &container, exit).await?;
+                end::end(engine, &container, exit).await?;
             }
             None => {}
         }
@@ -126,7 +125,7 @@ fn go_on(
     })?;
     container.life.send_modify(|life| life.up = true);
     let exit = engine.keeper.exit_of(&container.key());
-    run::attend(engine.clone(), container.clone(), outputs, exit);
+    end::attend(engine.clone(), container.clone(), outputs, exit);
     Ok(())
 }
 
@@ -139,7 +138,7 @@ async fn finish(
 ) -> Result<(), ApiError> {
     let outputs = outputs(container, &mut parked)?;
     let (sender, receiver) = tokio::sync::oneshot::channel();
-    run::attend(engine.clone(), container.clone(), outputs, receiver);
+    end::attend(engine.clone(), container.clone(), outputs, receiver);
     // The task that waits was just started.
     let _ = sender.send(exit);
     Ok(())

@@ -3,7 +3,7 @@
 # suite_NAME runs one suite and prints what its runner prints. The suites that
 # start the product run in the rig, a network namespace that nothing leaves.
 
-suites=(fmt clippy unit root product browser lab)
+suites=(fmt clippy unit root product golden browser lab)
 # Run only when named: they take long.
 asked_suites=(vm)
 
@@ -31,6 +31,11 @@ suite_root() {
 
 suite_product() {
     rig cargo nextest run --offline --release -p drydock-tests --test-threads 1
+}
+
+# The Docker CLI in a node against what it printed before real Docker.
+suite_golden() {
+    rig "$bin/golden"
 }
 
 suite_browser() {
@@ -76,13 +81,17 @@ prepare_suites() {
     local suite needs_rig=
     for suite in "$@"; do
         case $suite in
-        product | browser | lab | vm) needs_rig=1 ;;
+        product | golden | browser | lab | vm) needs_rig=1 ;;
         esac
         [[ $suite == browser ]] && prepare_browser
         [[ $suite == vm ]] && need_packages qemu-system-x86_64:qemu-system-x86 mmdebstrap:mmdebstrap mke2fs:e2fsprogs
     done
     [[ -n $needs_rig ]] || return 0
     step "Building the rig" cargo build --release -p drydock-rig
+    if [[ " $* " == *" golden "* ]]; then
+        need_packages python3:python3
+        step "Building the golden suite" cargo build --release -p drydock-tests --bin golden
+    fi
     step "Building the probe" cargo build --release --target $musl -p drydock-probe
     docker_clients
     make_catalogue

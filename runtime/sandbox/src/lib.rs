@@ -8,6 +8,7 @@
 //! | [`cgroup`] | control groups: v1, v2 and both at once |
 //! | [`disk`], [`loop_device`] | a node's disk: an ext4 image on a loop device |
 //! | [`link`] | network links by rtnetlink |
+//! | [`nft`], [`port_guard`] | packet filter rules; what may pass a node's port |
 //! | [`spawn`], [`fdpass`] | starting a process; passing descriptors |
 //! | [`seccomp`], [`capabilities`] | what a process may ask of the kernel |
 
@@ -22,5 +23,6 @@ pub mod masks;
 pub mod mount;
 pub mod namespaces;
 pub mod nft;
+pub mod port_guard;
 pub mod seccomp;
 pub mod spawn;

@@ -1,7 +1,7 @@
 //! Packet filter rules by nftables' netlink protocol.
 //!
-//! Only what containers need: a table of ours with masquerading for a bridge.
-//! A batch replaces the table whole or not at all.
+//! A table of ours with masquerading for a bridge, and the parts that other
+//! tables are built of. A batch replaces a table whole or not at all.
 
 use std::{
     io,
@@ -11,12 +11,17 @@ use std::{
 
 use thiserror::Error;
 
+use crate::namespaces::NamespaceError;
+
 /// Rules could not be set.
 #[derive(Debug, Error)]
 pub enum NftError {
     /// The socket failed.
     #[error("talking to the packet filter failed: {0}")]
     Socket(#[from] io::Error),
+    /// The network namespace could not be entered.
+    #[error("cannot reach the packet filter of another network namespace: {0}")]
+    Namespace(#[from] NamespaceError),
     /// The kernel refused a part of the batch.
     #[error("the packet filter refused {what}: {source}")]
     Refused {
@@ -37,25 +42,25 @@ const POSTROUTING: u32 = 4;
 const SUBSYSTEM: u16 = 10;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
-const NEW_TABLE: u16 = 0;
-const DELETE_TABLE: u16 = 2;
-const NEW_CHAIN: u16 = 3;
-const NEW_RULE: u16 = 6;
+pub(crate) const NEW_TABLE: u16 = 0;
+pub(crate) const DELETE_TABLE: u16 = 2;
+pub(crate) const NEW_CHAIN: u16 = 3;
+pub(crate) const NEW_RULE: u16 = 6;
 
 const REQUEST: u16 = 1;
 const ACK: u16 = 4;
-const CREATE: u16 = 0x400;
-const APPEND: u16 = 0x800;
+pub(crate) const CREATE: u16 = 0x400;
+pub(crate) const APPEND: u16 = 0x800;
 
 const NESTED: u16 = 1 << 15;
 /// The first register of 16 bytes.
-const REGISTER: u32 = 1;
+pub(crate) const REGISTER: u32 = 1;
 
 /// Gives packets from a bridge's network that leave by another link the
 /// sender's address of that link.
 pub fn masquerade(bridge: &str, (network, prefix): (Ipv4Addr, u8)) -> Result<(), NftError> {
     let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
-    let mut batch = Batch::new();
+    let mut batch = Batch::new(libc::NFPROTO_IPV4);
     batch.add("its table", NEW_TABLE, CREATE, &string(1, TABLE));
     // What an earlier engine left goes first.
     batch.add("its old table", DELETE_TABLE, 0, &string(1, TABLE));
@@ -74,11 +79,11 @@ pub fn masquerade(bridge: &str, (network, prefix): (Ipv4Addr, u8)) -> Result<(),
     .concat();
     let rule = [string(1, TABLE), string(2, CHAIN), nested(4, &expressions)].concat();
     batch.add("its rule", NEW_RULE, CREATE | APPEND, &rule);
-    batch.send()
+    batch.send(&open()?)
 }
 
-const EQUAL: u32 = 0;
-const NOT_EQUAL: u32 = 1;
+pub(crate) const EQUAL: u32 = 0;
+pub(crate) const NOT_EQUAL: u32 = 1;
 
 /// Loads the packet's source address: 4 bytes at 12 of the network header.
 fn source_address() -> Vec<u8> {
@@ -101,7 +106,7 @@ fn output_link() -> Vec<u8> {
     expression("meta", &[number(1, REGISTER), number(2, 7)].concat())
 }
 
-fn compare(how: u32, value: &[u8]) -> Vec<u8> {
+pub(crate) fn compare(how: u32, value: &[u8]) -> Vec<u8> {
     expression("cmp", &[number(1, REGISTER), number(2, how), nested(3, &attribute(1, value))].concat())
 }
 
@@ -113,24 +118,24 @@ fn link_name(name: &str) -> [u8; 16] {
     padded
 }
 
-fn expression(name: &str, data: &[u8]) -> Vec<u8> {
+pub(crate) fn expression(name: &str, data: &[u8]) -> Vec<u8> {
     nested(1, &[string(1, name), nested(2, data)].concat())
 }
 
-fn string(kind: u16, text: &str) -> Vec<u8> {
+pub(crate) fn string(kind: u16, text: &str) -> Vec<u8> {
     attribute(kind, &[text.as_bytes(), &[0]].concat())
 }
 
-fn number(kind: u16, value: u32) -> Vec<u8> {
+pub(crate) fn number(kind: u16, value: u32) -> Vec<u8> {
     attribute(kind, &value.to_be_bytes())
 }
 
-fn nested(kind: u16, inner: &[u8]) -> Vec<u8> {
+pub(crate) fn nested(kind: u16, inner: &[u8]) -> Vec<u8> {
     attribute(kind | NESTED, inner)
 }
 
 /// A netlink attribute: length, kind, value, padded to four bytes.
-fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+pub(crate) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     let mut bytes = ((value.len() + 4) as u16).to_ne_bytes().to_vec();
     bytes.extend_from_slice(&kind.to_ne_bytes());
     bytes.extend_from_slice(value);
@@ -138,23 +143,26 @@ fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
     bytes
 }
 
-struct Batch {
+/// Messages that the kernel takes all or none of.
+pub(crate) struct Batch {
     bytes: Vec<u8>,
+    /// `NFPROTO_…` of all of them.
+    family: u8,
     /// What each message is, from number 1 on.
     parts: Vec<&'static str>,
 }
 
 impl Batch {
-    fn new() -> Batch {
+    pub(crate) fn new(family: libc::c_int) -> Batch {
         let mut bytes = Vec::new();
         message(&mut bytes, BATCH_BEGIN, REQUEST, 0, (0, SUBSYSTEM), &[]);
-        Batch { bytes, parts: Vec::new() }
+        Batch { bytes, family: family as u8, parts: Vec::new() }
     }
 
-    fn add(&mut self, what: &'static str, kind: u16, flags: u16, attributes: &[u8]) {
+    pub(crate) fn add(&mut self, what: &'static str, kind: u16, flags: u16, attributes: &[u8]) {
         self.parts.push(what);
         let number = self.parts.len() as u32;
-        let family = libc::NFPROTO_IPV4 as u8;
+        let family = self.family;
         message(
             &mut self.bytes,
             SUBSYSTEM << 8 | kind,
@@ -165,9 +173,9 @@ impl Batch {
         );
     }
 
-    fn send(mut self) -> Result<(), NftError> {
+    /// Sends it to the network namespace that the socket was opened in.
+    pub(crate) fn send(mut self, socket: &OwnedFd) -> Result<(), NftError> {
         message(&mut self.bytes, BATCH_END, REQUEST, 0, (0, SUBSYSTEM), &[]);
-        let socket = open()?;
         // SAFETY: the kernel reads `bytes`, which live for the call.
         let sent = unsafe { libc::send(socket.as_raw_fd(), self.bytes.as_ptr().cast(), self.bytes.len(), 0) };
         if sent < 0 {
@@ -175,7 +183,7 @@ impl Batch {
         }
         let mut missing = self.parts.len();
         while missing > 0 {
-            missing = missing.saturating_sub(self.answers(&socket)?);
+            missing = missing.saturating_sub(self.answers(socket)?);
         }
         Ok(())
     }
@@ -228,7 +236,8 @@ fn message(
     bytes.extend_from_slice(rest);
 }
 
-fn open() -> io::Result<OwnedFd> {
+/// A socket to the packet filter of the caller's network namespace.
+pub(crate) fn open() -> io::Result<OwnedFd> {
     // SAFETY: socket(2) takes numbers and makes a new descriptor.
     let socket = unsafe {
         libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_NETFILTER)

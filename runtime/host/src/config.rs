@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use drydock_protocol::host::Limits;
 
+use crate::admission::Policy;
+
 /// Host's settings.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -24,6 +26,8 @@ pub struct Config {
     pub nodes_max: u32,
     /// The most nodes a session may have.
     pub session_nodes_max: u32,
+    /// How much of the machine may be promised to nodes.
+    pub policy: Policy,
     /// The longest time a session may still have, in seconds.
     pub session_seconds_max: u64,
 }
@@ -40,6 +44,7 @@ impl Config {
             sessions_max: 1000,
             nodes_max: 2000,
             session_nodes_max: 10,
+            policy: Policy::default(),
             session_seconds_max: 8 * 3600,
         }
     }

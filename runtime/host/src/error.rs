@@ -7,12 +7,14 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use drydock_protocol::host::Failure;
+use drydock_protocol::host::{Failure, Full};
 use drydock_sandbox::{
     cgroup::CgroupError, disk::DiskError, id_map::IdMapError, link::LinkError, loop_device::LoopError,
     mount::MountError, namespaces::NamespaceError, spawn::SpawnError,
 };
 use thiserror::Error;
+
+use crate::admission;
 
 /// Why host could not do something.
 #[derive(Debug, Error)]
@@ -27,8 +29,8 @@ pub enum HostError {
     #[error("{0}")]
     Conflict(String),
     /// A limit of this host is reached.
-    #[error("{0}")]
-    Full(String),
+    #[error("{}", admission::words(.0))]
+    Full(Full),
     /// This machine lacks something that host needs.
     #[error("this machine can't run nodes: {0}")]
     Machine(String),
@@ -124,9 +126,15 @@ fn is_full(error: &io::Error) -> bool {
 impl IntoResponse for HostError {
     fn into_response(self) -> Response {
         let status = self.status();
-        if status.is_server_error() {
-            tracing::error!("{self}");
+        let full = match &self {
+            HostError::Full(full) => Some(*full),
+            _ => None,
+        };
+        match &full {
+            Some(_) => tracing::debug!("refused: {self}"),
+            None if status.is_server_error() => tracing::error!("{self}"),
+            None => {}
         }
-        (status, Json(Failure { message: self.to_string() })).into_response()
+        (status, Json(Failure { message: self.to_string(), full })).into_response()
     }
 }

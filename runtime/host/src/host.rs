@@ -6,11 +6,12 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use drydock_protocol::host::{Limits, Node, NodeState};
+use drydock_protocol::host::{Full, Limits, Node, NodeState, Resource};
 use drydock_sandbox::{cgroup::layout::Layout, spawn::Executable};
 use tokio::sync::{Notify, OnceCell};
 
 use crate::{
+    admission::{Load, Machine},
     config::Config,
     error::HostError,
     gateway::Gateway,
@@ -130,10 +131,13 @@ impl Host {
     /// checks and the leases are one step, so that two requests can't both get
     /// the last place.
     pub(crate) fn admit(&self, mut record: Record) -> Result<Arc<Session>, HostError> {
+        let machine = self.machine()?;
         let mut sessions = self.lock();
-        if sessions.len() >= self.config.sessions_max as usize {
-            return Err(HostError::Full(format!("all {} sessions of this host are taken", sessions.len())));
+        let most = self.config.sessions_max as usize;
+        if sessions.len() >= most {
+            return Err(full(Resource::Sessions, &sessions, (most, sessions.len(), 1)));
         }
+        self.check_room(&machine, &sessions, &record.session.limits, record.session.nodes.len())?;
         // Locked until the record is there, without which a lease is void.
         let leases = self.leases()?;
         let id = record.session.id.clone();
@@ -150,12 +154,45 @@ impl Host {
         session: &Session,
         make: impl FnOnce(&Record) -> Result<Node, HostError>,
     ) -> Result<Node, HostError> {
+        let machine = self.machine()?;
         let sessions = self.lock();
-        let mut node = make(&session.record())?;
+        let record = session.record();
+        let mut node = make(&record)?;
+        self.check_room(&machine, &sessions, &record.session.limits, 1)?;
         let leases = self.leases()?;
         self.lease(&leases, &sessions, &session.id, std::slice::from_mut(&mut node))?;
         session.update(self, |record| record.session.nodes.push(node.clone()))?;
         Ok(node)
+    }
+
+    /// What the machine has right now.
+    fn machine(&self) -> Result<Machine, HostError> {
+        Machine::look(&self.instance.state_dir).map_err(HostError::call("look at what this machine has"))
+    }
+
+    /// Whether so many more nodes fit. Whoever asks holds the sessions' lock
+    /// until the nodes are among them.
+    fn check_room(
+        &self,
+        machine: &Machine,
+        sessions: &BTreeMap<String, Arc<Session>>,
+        limits: &Limits,
+        nodes: usize,
+    ) -> Result<(), HostError> {
+        let (mut count, mut taken) = (0, Load::default());
+        for session in sessions.values() {
+            let view = session.record().session;
+            count += view.nodes.len();
+            taken = taken.and(Load::of_node(&view.limits).times(view.nodes.len()));
+        }
+        let most = self.config.nodes_max as usize;
+        if count + nodes > most {
+            return Err(full(Resource::Nodes, sessions, (most, count, nodes)));
+        }
+        let asked = Load::of_node(limits).times(nodes);
+        machine
+            .admit(&self.config.policy, taken, asked)
+            .map_err(|full| HostError::Full(Full { soonest_deadline: soonest(sessions), ..full }))
     }
 
     /// The leases of id ranges, locked.
@@ -175,17 +212,10 @@ impl Host {
         for session in sessions.values() {
             taken.extend(session.record().session.nodes.iter().map(|node| node.base_id));
         }
-        if taken.len() + nodes.len() > self.config.nodes_max as usize {
-            return Err(HostError::Full(format!(
-                "this host has room for {} nodes and has {}",
-                self.config.nodes_max,
-                taken.len()
-            )));
-        }
         for node in nodes {
             node.base_id = loop {
                 let base = ids::next_base(&taken, &self.foreign)
-                    .ok_or_else(|| HostError::Full("all id ranges of this host are taken".into()))?;
+                    .ok_or_else(|| full(Resource::Ids, sessions, (taken.len(), taken.len(), 1)))?;
                 // Whoever has it, the next search goes past it.
                 taken.insert(base);
                 if leases.take(base, &record)? {
@@ -308,6 +338,20 @@ impl Session {
     pub(crate) fn network(&self) -> Result<&Network, HostError> {
         self.network.get().ok_or_else(|| HostError::Conflict("the session's network is not there yet".into()))
     }
+}
+
+fn full(
+    resource: Resource,
+    sessions: &BTreeMap<String, Arc<Session>>,
+    (most, used, asked): (usize, usize, usize),
+) -> HostError {
+    let (most, used, asked) = (most as u64, used as u64, asked as u64);
+    HostError::Full(Full { resource, most, used, asked, soonest_deadline: soonest(sessions) })
+}
+
+/// When the first session ends.
+fn soonest(sessions: &BTreeMap<String, Arc<Session>>) -> Option<u64> {
+    sessions.values().map(|session| session.record().session.deadline).min()
 }
 
 pub(crate) fn no_node(name: &str) -> HostError {

@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | [`instance`] | an instance's name and paths |
 //! | [`config`] | what host is told when it starts |
+//! | [`admission`] | whether there is room for one more node |
 //! | [`doctor`] | what this machine has and lacks |
 //! | [`stage`] | the process that becomes a node's PID 1 |
 //! | `api`, `sessions`, `life` | the API; sessions; a node's verbs |
@@ -15,6 +16,7 @@
 //! | `gateway`, `cgroups` | sockets lent to web; cgroup requests of nodes |
 //! | `record`, `lease`, `process`, `adopt` | what outlives host, and taking it up again |
 
+pub mod admission;
 mod adopt;
 mod api;
 mod cgroups;

@@ -43,7 +43,7 @@ const READY_WITHIN: Duration = Duration::from_secs(20);
 /// How long a disk may take to be let go of by the kernel.
 const DISK_FREE_WITHIN: Duration = Duration::from_secs(5);
 /// What PID 1 and the engine may use beside what the learner runs.
-const RESERVE: GroupLimits = GroupLimits {
+pub(crate) const RESERVE: GroupLimits = GroupLimits {
     memory: Some(256 << 20),
     memory_swap: Some(256 << 20),
     pids: Some(512),

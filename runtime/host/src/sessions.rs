@@ -82,7 +82,7 @@ fn new_node(host: &Host, view: &SessionView, name: &str) -> Result<Node, HostErr
     }
     let taken = view.nodes.iter().map(|node| node.address);
     let address = ids::next_address(taken)
-        .ok_or_else(|| HostError::Full("the session's network has no free address".into()))?;
+        .ok_or_else(|| HostError::Conflict("the session's network has no free address".into()))?;
     let directory = host.instance.node_dir(&view.id, name);
     Ok(Node {
         name: name.to_string(),

@@ -206,4 +206,42 @@ impl std::str::FromStr for Verb {
 pub struct Failure {
     /// A sentence for a person.
     pub message: String,
+    /// With status 503: which resource was asked for in vain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full: Option<Full>,
+}
+
+/// Something of this machine that sessions and nodes share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resource {
+    /// Sessions at once.
+    Sessions,
+    /// Nodes at once.
+    Nodes,
+    /// Memory, in MiB.
+    Memory,
+    /// Bytes of the state directory's filesystem, in MiB.
+    Disk,
+    /// Process ids.
+    Processes,
+    /// CPU time, in thousandths of a core.
+    Cpu,
+    /// Ranges of user ids.
+    Ids,
+}
+
+/// A resource that does not suffice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Full {
+    /// Which.
+    pub resource: Resource,
+    /// The most that may be promised, in the resource's unit.
+    pub most: u64,
+    /// What is promised to those who are there.
+    pub used: u64,
+    /// What was asked for.
+    pub asked: u64,
+    /// Seconds since the epoch: the first deadline of a session.
+    pub soonest_deadline: Option<u64>,
 }

@@ -81,7 +81,7 @@ fn packed(names: &[&str], layer: &[u8]) -> Vec<u8> {
         config: RunConfig { cmd: Some(vec!["su".to_owned()]), ..RunConfig::default() },
     };
     let mut archive = Vec::new();
-    pack(layer, &recipe, 1_700_000_000, &mut archive).unwrap();
+    pack(None, layer, &recipe, 1_700_000_000, &mut archive).unwrap();
     archive
 }
 

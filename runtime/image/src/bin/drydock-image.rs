@@ -7,11 +7,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use drydock_image::import::{Progress, Purpose};
-use drydock_image::pack::{Recipe, pack};
+use drydock_image::pack::{Base, Recipe, pack};
 use drydock_image::{sandboxed, unpack};
 
 const USAGE: &str = "usage:
-  drydock-image pack RECIPE.json ROOT.tar SECONDS OUT.tar    makes an OCI archive
+  drydock-image pack RECIPE.json ROOT.tar SECONDS OUT.tar [BASE.tar]
+                                                             makes an OCI archive, on top of another
   drydock-image import STORE catalogue|node-root FILE        brings an archive into a store
   drydock-image unpack PURPOSE STORE <FILE                   what `import` runs";
 
@@ -22,7 +23,8 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments.as_slice() {
         ["unpack", ..] => return unpack::main(),
-        ["pack", recipe, root, seconds, out] => pack_file(recipe, root, seconds, out),
+        ["pack", recipe, root, seconds, out] => pack_file(recipe, root, seconds, out, None),
+        ["pack", recipe, root, seconds, out, base] => pack_file(recipe, root, seconds, out, Some(base)),
         ["import", store, purpose, file] => import(store, purpose, file),
         _ => Err(USAGE.into()),
     };
@@ -35,9 +37,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn pack_file(recipe: &str, root: &str, seconds: &str, out: &str) -> Result<(), Failure> {
+fn pack_file(recipe: &str, root: &str, seconds: &str, out: &str, base: Option<&str>) -> Result<(), Failure> {
     let recipe: Recipe = serde_json::from_slice(&std::fs::read(recipe)?)?;
-    pack(File::open(root)?, &recipe, seconds.parse()?, File::create(out)?)?;
+    let base = base.map(|base| Base::open(File::open(base)?)).transpose()?;
+    pack(base, File::open(root)?, &recipe, seconds.parse()?, File::create(out)?)?;
     Ok(())
 }
 

@@ -112,17 +112,18 @@ async fn session_of_lab(app: &AppState, learner: &Learner, id: &str, lab: &str) 
 
 async fn run(session: &Session, script: &CheckScript) -> Result<Ran, AppError> {
     let node = find_node(session, &script.node)?;
-    let run = async { Agent::connect(&node.agent).await?.run(exec_of(script), b"", OUTPUT_MAX).await };
+    let run = async { Agent::connect(&node.agent).await?.run(exec_of(script, 1), b"", OUTPUT_MAX).await };
     let output = within(PATIENCE, run).await?;
     Ok(Ran { status: output.status, last_line: last_line(&output.stdout) })
 }
 
-/// How a setup or check script is run, by the page and by `lab test` alike.
-pub(crate) fn exec_of(script: &CheckScript) -> Exec {
+/// How a setup or check script is run, by the page and by `lab test` alike; it
+/// may take `slow` times as long as the page allows.
+pub(crate) fn exec_of(script: &CheckScript, slow: u32) -> Exec {
     Exec {
         argv: vec![script.shell.clone(), "-c".into(), script.text.clone()],
         merge: true,
-        timeout_ms: Some(TIMEOUT_MS),
+        timeout_ms: Some(TIMEOUT_MS * u64::from(slow)),
         ..Exec::default()
     }
 }

@@ -87,7 +87,7 @@ impl<'a> Stage<'a> {
     /// Runs a setup or check script: its exit status and its last line.
     async fn script(&self, script: &CheckScript) -> Result<(i32, String)> {
         let agent = Agent::connect(&self.node(&script.node)?.agent).await?;
-        let output = agent.run(checks::exec_of(script), b"", OUTPUT_MAX).await?;
+        let output = agent.run(checks::exec_of(script, self.slow), b"", OUTPUT_MAX).await?;
         Ok((output.status, checks::last_line(&output.stdout)))
     }
 
@@ -166,9 +166,9 @@ impl<'a> Stage<'a> {
     /// Types a block; an error unless it ended as it should.
     async fn block(&mut self, block: &Block) -> Result<Outcome> {
         let script = Script::new(&block.script, &self.captured)?;
-        let patience =
-            Duration::from_millis(block.script.timeout_ms + block.script.interrupt_ms.unwrap_or(0));
-        let patience = patience * self.slow;
+        // When a program is interrupted is part of what the guide says, and no limit.
+        let interrupted = Duration::from_millis(block.script.interrupt_ms.unwrap_or(0));
+        let patience = interrupted + Duration::from_millis(block.script.timeout_ms) * self.slow;
         let outcome = self.typist(&block.node, &block.term).await?.run(script, patience).await?;
         self.captured.extend(outcome.captured.iter().cloned());
         if !outcome.as_wanted {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use crate::unix_http::{ask, object};
+use crate::unix_http::{ask, hijack, object};
 
 /// Makes, starts, waits for and removes a container of `true`.
 pub(crate) fn run(socket: &Path, network: &str) -> Result<Duration> {
@@ -42,7 +42,7 @@ pub(crate) fn exec(socket: &Path, container: &str) -> Result<Duration> {
     let made = object(&ask(socket, "POST", &format!("/v1.41/containers/{container}/exec"), &body)?)?;
     let id = made["Id"].as_str().context("an exec has an id")?;
     // The answer's end is the command's end.
-    ask(socket, "POST", &format!("/v1.41/exec/{id}/start"), r#"{"Detach":false,"Tty":false}"#)?;
+    hijack(socket, &format!("/v1.41/exec/{id}/start"), r#"{"Detach":false,"Tty":false}"#)?;
     Ok(begin.elapsed())
 }
 

@@ -1,8 +1,8 @@
 //! `./dev bench`: medians and spreads, beside real Docker where it is installed.
 //!
 //! Both engines are asked in turns, in one run on one machine. Prints Markdown,
-//! as it stands in BENCH.md. With `hundreds` as an argument, the 300 sessions
-//! are measured too.
+//! as it stands in BENCH.md. Its parts can be named: `docker`, `nodes` (these
+//! two when none is named) and `hundreds`.
 
 mod api;
 mod hundreds;
@@ -30,17 +30,21 @@ const SESSIONS: usize = 11;
 const IDLE: Duration = Duration::from_secs(20);
 
 fn main() -> Result<()> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(unknown) = words.iter().find(|word| *word != "hundreds") {
-        bail!("{unknown} is no part of the benchmark: leave it out, or say hundreds");
+    let mut parts: Vec<String> = std::env::args().skip(1).collect();
+    if parts.is_empty() {
+        parts = vec!["docker".into(), "nodes".into()];
     }
     let instance = Instance::start();
-    println!("{}\n", machine()?);
+    println!("{}", machine()?);
     let socket = instance.session(&[]).run_dir().join("host.sock");
-    beside_docker(&instance)?;
-    nodes(&socket)?;
-    if !words.is_empty() {
-        hundreds::print(&socket)?;
+    for part in parts {
+        println!();
+        match part.as_str() {
+            "docker" => beside_docker(&instance)?,
+            "nodes" => nodes(&socket)?,
+            "hundreds" => hundreds::print(&socket)?,
+            other => bail!("{other} is no part of the benchmark: there are docker, nodes and hundreds"),
+        }
     }
     Ok(())
 }
@@ -104,7 +108,7 @@ fn many_containers(socket: &Path) -> Result<()> {
 
 /// What a node takes, in time and memory.
 fn nodes(socket: &Path) -> Result<()> {
-    println!("\n| what | value | goal |\n| --- | --- | --- |");
+    println!("| what | value | goal |\n| --- | --- | --- |");
     for (nodes, goal) in [(1, 150), (3, 300)] {
         let times: Result<Vec<Duration>> =
             (0..=SESSIONS).map(|_| prompt::session_to_prompt(socket, nodes)).collect();

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use drydock_protocol::host::{CreateSession, Features, Limits, Session};
+use anyhow::{Result, bail};
+use drydock_protocol::host::{CreateSession, Features, Limits, NodeState, Session};
 
 use crate::unix_http::ask;
 use crate::viewer::Viewer;
@@ -20,7 +20,12 @@ pub(crate) fn create(socket: &Path, nodes: usize, limits: Limits) -> Result<Sess
         seconds: 3600,
         nodes_max: None,
     };
-    Ok(serde_json::from_str(&ask(socket, "POST", "/v1/sessions", &serde_json::to_string(&create)?)?)?)
+    let made = ask(socket, "POST", "/v1/sessions", &serde_json::to_string(&create)?)?;
+    let session: Session = serde_json::from_str(&made)?;
+    if let Some(node) = session.nodes.iter().find(|node| node.state != NodeState::Running) {
+        bail!("{} is {:?}: {}", node.name, node.state, node.error.as_deref().unwrap_or("no reason is given"));
+    }
+    Ok(session)
 }
 
 /// Ends a session.

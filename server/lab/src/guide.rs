@@ -349,7 +349,9 @@ impl<'a> Reader<'_, 'a> {
                     report.warning(place, "raw HTML is left out").help("write it in Markdown");
                 }
                 Dropped::Link(url) if html::scheme(&url) == Some("port") => {
-                    report.error(place, "`port:` links do not work yet").help("leave the link out for now");
+                    report
+                        .error(place, format!("`{url}` names no port"))
+                        .help("`port:8080`, or `port:node2/8080` for another node than the first");
                 }
                 Dropped::Link(url) => {
                     report
@@ -485,7 +487,7 @@ mod tests {
     #[test]
     fn mistakes_have_their_places() {
         let (_, _, found) = read_body(
-            "# A\n\n## B\n\nx <b>y</b> [z](port:80)\n\n- a\n\n  ```sh run\n  ls\n  ```\n\n![p](x.png)\n",
+            "# A\n\n## B\n\nx <b>y</b> [z](port:x)\n\n- a\n\n  ```sh run\n  ls\n  ```\n\n![p](x.png)\n",
         );
         let places: Vec<(usize, usize)> =
             found.iter().map(|diagnostic| (diagnostic.line, diagnostic.column)).collect();

@@ -126,6 +126,11 @@ fn check_tag(tag: &str) -> Result<(), String> {
             ("a", "href") => {
                 is_allowed(&value.replace("&amp;", "&").replace("&quot;", "\"").replace("&#39;", "'"))
             }
+            ("a", "class") => value == "port-link",
+            ("a", "data-node") => {
+                value.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            }
+            ("a", "data-port") => value.parse::<u16>().is_ok(),
             ("a", "rel") => value == "noopener noreferrer",
             ("a", "target") => value == "_blank",
             ("ol", "start") => value.bytes().all(|b| b.is_ascii_digit()),

@@ -2,6 +2,7 @@
 //!
 //! Tags: p h2 h3 h4 h5 h6 blockquote pre code ul ol li em strong del a br hr
 //! table thead tbody tr th td. Attributes: `href`, `rel` and `target` of `a`,
+//! `class`, `data-node` and `data-port` of an `a` to what a node serves,
 //! `start` of `ol`, `class="language-…"` of `code`. Everything else in a guide
 //! becomes text or is left out.
 
@@ -96,8 +97,8 @@ fn lowered(level: HeadingLevel) -> HeadingLevel {
     }
 }
 
-/// Whether a link may lead there: http, https, mailto, the same page, or a
-/// relative address.
+/// Whether a link may lead there: http, https, mailto, a node's port, the same
+/// page, or a relative address.
 pub(crate) fn is_allowed(url: &str) -> bool {
     // Browsers drop tabs and line ends inside an address before they look at
     // its scheme, and spaces and other controls before it.
@@ -105,6 +106,7 @@ pub(crate) fn is_allowed(url: &str) -> bool {
         return false;
     }
     match scheme(url) {
+        Some("port") => PortLink::parse(url).is_some(),
         Some(scheme) => {
             ["http", "https", "mailto"].iter().any(|allowed| scheme.eq_ignore_ascii_case(allowed))
         }
@@ -118,7 +120,37 @@ pub(crate) fn scheme(url: &str) -> Option<&str> {
     url[end..].starts_with(':').then_some(&url[..end])
 }
 
+/// A link to what a node serves: `port:8080`, `port:node2/8080`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PortLink<'a> {
+    /// The node; the lab's first when it is not said.
+    pub(crate) node: Option<&'a str>,
+    /// The port.
+    pub(crate) port: u16,
+}
+
+impl PortLink<'_> {
+    /// What the link's address says.
+    pub(crate) fn parse(url: &str) -> Option<PortLink<'_>> {
+        let rest = url.strip_prefix("port:")?;
+        let (node, port) = rest.split_once('/').map_or((None, rest), |(node, port)| (Some(node), port));
+        let is_name = |name: &str| {
+            !name.is_empty()
+                && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        };
+        if !port.bytes().all(|b| b.is_ascii_digit()) || !node.is_none_or(is_name) {
+            return None;
+        }
+        Some(PortLink { node, port: port.parse().ok().filter(|port| *port != 0)? })
+    }
+}
+
 fn link(url: &str) -> String {
+    // Where it leads is known once the port is open: the page sets it then.
+    if let Some(PortLink { node, port }) = PortLink::parse(url) {
+        let node = node.unwrap_or_default();
+        return format!(r#"<a class="port-link" data-node="{node}" data-port="{port}">"#);
+    }
     let lab = lab_address(url);
     let href = escaped(lab.as_deref().unwrap_or(url));
     let outside = scheme(url).is_some() || url.starts_with("//");
@@ -195,6 +227,8 @@ mod tests {
             "a:b/../c".trim_start_matches("a:"),
             "?x=a:b",
             "./a:b",
+            "port:8080",
+            "port:node2/80",
         ] {
             assert!(is_allowed(allowed), "{allowed}");
         }
@@ -207,7 +241,14 @@ mod tests {
             " javascript:x",
             "java\nscript:x",
             "\u{1}javascript:x",
-            "port:8080",
+            "port:",
+            "port:0",
+            "port:80800",
+            "port:+80",
+            "port:node1/",
+            "port:/80",
+            "port:a\"b/80",
+            "PORT:80",
             "ftp://x",
             "blob:x",
             ":x",
@@ -231,6 +272,14 @@ mod tests {
             "<p><a href=\"https://a.example/?a=1&amp;b=&quot;2&quot;\" rel=\"noopener noreferrer\" target=\"_blank\">x</a></p>\n"
         );
         assert_eq!(html("[x](../layers/guide.md)").0, "<p><a href=\"/labs/layers\">x</a></p>\n");
+    }
+
+    #[test]
+    fn links_to_ports_wait_for_the_page() {
+        let (out, _) = html("[the page](port:8080) [other](port:node2/80)");
+        let first = r#"<a class="port-link" data-node="" data-port="8080">the page</a>"#;
+        let second = r#"<a class="port-link" data-node="node2" data-port="80">other</a>"#;
+        assert_eq!(out, format!("<p>{first} {second}</p>\n"));
     }
 
     #[test]

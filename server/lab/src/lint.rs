@@ -104,6 +104,15 @@ fn links(lab: &Lab, dir: &Path, text: &str, report: &mut Report<'_>) {
     let body: usize = text.split_inclusive('\n').take(front_lines).map(str::len).sum();
     for (event, range) in Parser::new_ext(&text[body..], html::options()).into_offset_iter() {
         let Event::Start(Tag::Link { dest_url, .. }) = event else { continue };
+        if let Some(node) = html::PortLink::parse(&dest_url).and_then(|link| link.node)
+            && !lab.front.nodes.iter().any(|known| known == node)
+        {
+            let line = front_lines + 1 + text[body..body + range.start].matches('\n').count();
+            report
+                .error(Place::line(line), format!("`{dest_url}` is for a node that the lab does not have"))
+                .help(format!("it has {}", lab.front.nodes.join(", ")));
+            continue;
+        }
         if html::scheme(&dest_url).is_some()
             || dest_url.starts_with("//")
             || leads_somewhere(lab, dir, &dest_url)

@@ -132,8 +132,17 @@ fn captured_names_must_come_first() {
 #[test]
 fn what_comes_later_is_refused() {
     says(
-        &format!("{STEP}\n```xray view=namespaces\n```\n\n[page](port:8080)\n"),
-        &["live pictures do not work yet", "`port:` links do not work yet"],
+        &format!("{STEP}\n```xray view=namespaces\n```\n\n[page](port:x)\n"),
+        &["live pictures do not work yet", "`port:x` names no port"],
+    );
+}
+
+#[test]
+fn links_to_ports_are_for_nodes_that_there_are() {
+    says(&format!("{STEP}\n[a](port:8080) [b](port:node1/80)\n"), &[]);
+    says(
+        &format!("{STEP}\n[a](port:node9/80)\n"),
+        &["`port:node9/80` is for a node that the lab does not have"],
     );
 }
 

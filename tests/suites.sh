@@ -3,14 +3,14 @@
 # suite_NAME runs one suite and prints what its runner prints. The suites that
 # start the product run in the rig, a network namespace that nothing leaves.
 
-suites=(fmt clippy unit root product golden browser lab)
+suites=(fmt clippy unit root product golden browser lab vm-smoke)
 # Run only when named: they take long.
 asked_suites=(vm)
 
 suite_fmt() {
     cargo fmt --all --check &&
         rustfmt --check --edition 2024 labs/images/hello-world/hello.rs &&
-        bash -n dev labs/images/make labs/images/*/build tests/vm/run tests/vm/guest
+        bash -n dev labs/images/make labs/images/*/build tests/vm/root tests/vm/run tests/vm/guest tests/vm/*.sh
 }
 
 # The page is for the browser only; all else is for this machine.
@@ -67,9 +67,19 @@ lab_in_rig() {
     return $status
 }
 
-# Debian's kernel with control groups v2, in an emulated machine.
+# Debian's kernel with control groups v2, in an emulated machine: lab 1, limits,
+# a node's life, one or two product tests of each kind.
+suite_vm-smoke() {
+    vm smoke
+}
+
+# The same with all product tests, and a restart of the machine.
 suite_vm() {
-    DRYDOCK_VM=$cache/vm tests/vm/run
+    vm all
+}
+
+vm() {
+    DRYDOCK_VM=$cache/vm RIG=$bin/rig tests/vm/run "$@"
 }
 
 rig() {
@@ -81,19 +91,20 @@ prepare_suites() {
     local suite needs_rig=
     for suite in "$@"; do
         case $suite in
-        product | golden | browser | lab | vm) needs_rig=1 ;;
+        product | golden | browser | lab | vm | vm-smoke) needs_rig=1 ;;
         esac
         [[ $suite == browser ]] && prepare_browser
-        [[ $suite == vm ]] && need_packages qemu-system-x86_64:qemu-system-x86 mmdebstrap:mmdebstrap mke2fs:e2fsprogs
     done
     [[ -n $needs_rig ]] || return 0
+    need_packages nft:nftables
     step "Building the rig" cargo build --release -p drydock-rig
-    if [[ " $* " == *" golden "* ]]; then
+    if [[ " $* " == *" golden "* || " $* " == *" vm "* ]]; then
         need_packages python3:python3
         step "Building the golden suite" cargo build --release -p drydock-tests --bin golden
     fi
     step "Building the probe" cargo build --release --target $musl -p drydock-probe
     docker_clients
+    [[ " $* " != *" product "* ]] || other_clients
     make_catalogue
     need_user
     local instance
@@ -104,6 +115,20 @@ prepare_suites() {
     find "$cache/catalogue" -maxdepth 1 -name 'instance-????????????' -mtime +30 -exec rm -rf {} +
     export DRYDOCK_BIN=$bin/drydock DRYDOCK_STORE=$instance/store
     export DRYDOCK_PROBE=$CARGO_TARGET_DIR/$musl/release/probe
+    [[ " $* " != *" vm"* ]] || prepare_vm
+}
+
+# The emulated machine's disks, and the product tests' own program for it.
+prepare_vm() {
+    local tests=$CARGO_TARGET_DIR/product-tests
+    need_packages qemu-system-x86_64:qemu-system-x86
+    need_room 3000 "$cache"
+    step "Building the product's tests" bash -c '
+        cargo test --release -p drydock-tests --test product --no-run --message-format json-render-diagnostics >"$1.json" &&
+            cp "$(sed -n "s/.*\"executable\":\"\([^\"]*\/product-[^\"]*\)\".*/\1/p" "$1.json")" "$1"
+    ' - "$tests"
+    export DRYDOCK_TESTS=$tests DRYDOCK_GOLDEN=$bin/golden
+    step "Making the emulated machine's disks" vm disks
 }
 
 # The CLI on this machine, and Debian's, unpacked and not installed.
@@ -120,6 +145,15 @@ docker_clients() {
         ' - "$old"
     fi
     export DOCKER_CLI_20=$old/usr/bin/docker DOCKER_CLI=${DOCKER_CLI:-$old/usr/bin/docker}
+}
+
+# Clients that are not the CLI: docker-py, and Debian's docker-compose.
+other_clients() {
+    need_packages /usr/bin/docker-compose:docker-compose /usr/bin/pip3:python3-pip
+    export DOCKER_PY=$cache/tools/docker-py-7.1.0
+    [[ -d $DOCKER_PY ]] || step "Fetching docker-py" bash -c '
+        /usr/bin/python3 -m pip install --quiet --root-user-action=ignore --target "$1.new" docker==7.1.0 &&
+            mv "$1.new" "$1"' - "$DOCKER_PY"
 }
 
 prepare_browser() {

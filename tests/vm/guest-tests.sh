@@ -1,0 +1,44 @@
+# The product's tests in the rig, a process each, as nextest runs them; read with
+# `.`.
+
+# One or two of each kind.
+smoke='::(the_smoke_test_passes_with_the_cli_on_path|e02_|e06_|r03_|t01_|k03_)|^groups::'
+
+# The CLI against real Docker's answers: containers.
+golden() {
+    mkdir -p "$(dirname "$(<$here/golden-home)")"
+    ln -sfn $here/golden "$(<$here/golden-home)"
+    if rig $here/golden-suite 01 03 04 2>&1 | sed 's/^/  /' && ((PIPESTATUS[0] == 0)); then
+        passed "golden scenarios 01, 03 and 04"
+    else
+        failed "golden scenarios 01, 03 and 04"
+    fi
+}
+
+tests() {
+    case $what in
+    smoke) wanted=$smoke ;;
+    all) wanted=. ;;
+    *) wanted=$what ;;
+    esac
+    $here/tests --list --format terse | sed -n 's/: test$//p' | grep -E "$wanted" >/root/list || {
+        failed "a product test is called like $wanted"
+        return
+    }
+    echo "Product tests ($(wc -l </root/list))"
+    # The list's own descriptor, since a test may read its stdin.
+    rig bash -c '. /product/guest-checks.sh; . /product/guest-tests.sh; notes=$0; while read -u 3 name; do one_test "$name"; done 3</root/list' $notes
+}
+
+# one_test NAME: the guard is for what hangs, not for what is slow.
+one_test() {
+    local name=$1 began=$SECONDS status=0
+    timeout 1200 /product/tests --exact "$name" --test-threads 1 --nocapture >/root/output 2>&1 </dev/null || status=$?
+    # A name that is no test runs none, and that is no success.
+    if ((status == 0)) && grep -q '^test result: ok. 1 passed' /root/output; then
+        passed "$name ($((SECONDS - began)) s)"
+    else
+        failed "$name ($((SECONDS - began)) s, exit $status)"
+        tail -n 40 /root/output | cut -c 1-2000
+    fi
+}

@@ -61,7 +61,15 @@ fn minutes(lab: &Lab) -> Vec<u64> {
     let weights: Vec<f64> = lab.steps.iter().map(weight).collect();
     let all: f64 = weights.iter().sum();
     let total = f64::from(lab.front.minutes);
-    weights.iter().map(|weight| (total * weight / all.max(f64::EPSILON)).round().max(1.0) as u64).collect()
+    let (mut passed, mut given) = (0.0, 0);
+    let mut share = |weight: f64| {
+        // What rounding took from one step, the next one gets.
+        passed += total * weight / all.max(f64::EPSILON);
+        let minutes = (passed.round() as u64).saturating_sub(given).max(1);
+        given += minutes;
+        minutes
+    };
+    weights.into_iter().map(&mut share).collect()
 }
 
 /// How much there is in a step, in about minutes.

@@ -7,10 +7,13 @@ use std::{
 };
 
 use clap::{ArgMatches, parser::ValueSource};
+use drydock_host::{admission::Policy, config::Rates};
 use drydock_protocol::host::Limits;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
+
+use crate::{egress::allow::AllowList, web::address::Proxies};
 
 /// One source's settings; what it doesn't say is `None`.
 ///
@@ -34,6 +37,15 @@ pub struct Layer {
     /// Domain under which nodes' own pages are shown
     #[arg(long, env = "DRYDOCK_PREVIEW_DOMAIN", value_name = "DOMAIN")]
     pub preview_domain: Option<String>,
+    /// Ports that nodes' own pages are shown on where there is no such domain, as FIRST-LAST
+    #[arg(long, env = "DRYDOCK_PREVIEW_PORTS", value_name = "PORTS")]
+    pub preview_ports: Option<String>,
+    /// Hosts that labs with `egress` may reach, with commas between: deb.debian.org, *.pypi.org, mirror.lan:8080
+    #[arg(long, env = "DRYDOCK_EGRESS_ALLOW", value_name = "HOSTS", value_delimiter = ',')]
+    pub egress_allow: Option<Vec<String>>,
+    /// Most that one session may move to and from such hosts, in MiB
+    #[arg(long, env = "DRYDOCK_EGRESS_MB", value_name = "N")]
+    pub egress_mb: Option<u64>,
     /// Serve plain HTTP beyond this machine
     #[arg(long, env = "DRYDOCK_INSECURE_HTTP", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub insecure_http: Option<bool>,
@@ -61,12 +73,48 @@ pub struct Layer {
     /// CPU cores a node may use, such as 1.5
     #[arg(long, env = "DRYDOCK_CPUS", value_name = "N")]
     pub cpus: Option<f64>,
+    /// How fast a node reads and writes its disk, in MiB a second [default: 100]
+    #[arg(long, env = "DRYDOCK_DISK_MB_S", value_name = "N")]
+    pub disk_mb_s: Option<u64>,
+    /// How fast a node sends and receives, in MiB a second [default: 100]
+    #[arg(long, env = "DRYDOCK_NETWORK_MB_S", value_name = "N")]
+    pub network_mb_s: Option<u64>,
     /// Most sessions at once
     #[arg(long, env = "DRYDOCK_SESSIONS_MAX", value_name = "N")]
     pub sessions_max: Option<u32>,
     /// Most nodes at once, over all sessions
     #[arg(long, env = "DRYDOCK_NODES_MAX", value_name = "N")]
     pub nodes_max: Option<u32>,
+    /// How many times over memory may be promised to nodes
+    #[arg(long, env = "DRYDOCK_MEMORY_FACTOR", value_name = "N")]
+    pub memory_factor: Option<f64>,
+    /// How many times over disk space may be promised to nodes
+    #[arg(long, env = "DRYDOCK_DISK_FACTOR", value_name = "N")]
+    pub disk_factor: Option<f64>,
+    /// How many times over CPU time may be promised to nodes
+    #[arg(long, env = "DRYDOCK_CPU_FACTOR", value_name = "N")]
+    pub cpu_factor: Option<f64>,
+    /// Memory that nodes leave to the machine, in MiB [default: an eighth, 1024 at most]
+    #[arg(long, env = "DRYDOCK_MEMORY_RESERVE_MB", value_name = "N")]
+    pub memory_reserve_mb: Option<u64>,
+    /// Disk space that nodes leave free, in MiB [default: a twentieth, 2048 at most]
+    #[arg(long, env = "DRYDOCK_DISK_RESERVE_MB", value_name = "N")]
+    pub disk_reserve_mb: Option<u64>,
+    /// Most sessions a learner may have at once
+    #[arg(long, env = "DRYDOCK_LEARNER_SESSIONS_MAX", value_name = "N")]
+    pub learner_sessions_max: Option<u32>,
+    /// Most sessions begun from one network address at once; 0 is no limit
+    #[arg(long, env = "DRYDOCK_ADDRESS_SESSIONS_MAX", value_name = "N")]
+    pub address_sessions_max: Option<u32>,
+    /// Sessions that one network address may begin in a minute, after 20 at once; 0 is no limit
+    #[arg(long, env = "DRYDOCK_ADDRESS_SESSIONS_PER_MINUTE", value_name = "N")]
+    pub address_sessions_per_minute: Option<u32>,
+    /// Proxies whose X-Forwarded-For is believed: addresses or networks, with commas between
+    #[arg(long, env = "DRYDOCK_TRUSTED_PROXIES", value_name = "ADDRESS", value_delimiter = ',')]
+    pub trusted_proxies: Option<Vec<String>>,
+    /// Most learners who may wait in line when the room is full
+    #[arg(long, env = "DRYDOCK_LINE_MAX", value_name = "N")]
+    pub line_max: Option<u32>,
     /// Longest time a session may still have, in minutes
     #[arg(long, env = "DRYDOCK_SESSION_MINUTES", value_name = "N")]
     pub session_minutes: Option<u64>,
@@ -89,6 +137,12 @@ pub struct Settings {
     pub tls: Option<TlsFiles>,
     /// Domain under which nodes' own pages are shown.
     pub preview_domain: Option<String>,
+    /// Ports that nodes' own pages are shown on, where there is no domain.
+    pub preview_ports: Option<PortRange>,
+    /// Hosts that labs may reach, where they ask for it.
+    pub egress_allow: AllowList,
+    /// Most that one session may move to and from such hosts, in MiB.
+    pub egress_mb: u64,
     /// Whether plain HTTP is served beyond this machine.
     pub insecure_http: bool,
     /// User that the web server runs as.
@@ -99,16 +153,46 @@ pub struct Settings {
     pub node_binary: PathBuf,
     /// The most that a node may have.
     pub limits: Limits,
+    /// How fast each node's disk and link are.
+    pub rates: Rates,
     /// Most sessions at once.
     pub sessions_max: u32,
     /// Most nodes at once, over all sessions.
     pub nodes_max: u32,
+    /// How much of the machine may be promised to nodes.
+    pub policy: Policy,
+    /// Most sessions a learner may have at once.
+    pub learner_sessions_max: u32,
+    /// What one network address may take.
+    pub address_limits: AddressLimits,
+    /// Proxies whose word about addresses is believed.
+    pub trusted_proxies: Proxies,
+    /// Most learners in line.
+    pub line_max: u32,
     /// Longest time a session may still have, in minutes.
     pub session_minutes: u64,
     /// Minutes that Extend adds.
     pub extend_minutes: u64,
     /// Minutes without typing after which a learner's session ends.
     pub idle_minutes: u64,
+}
+
+/// What one network address may take; 0 is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AddressLimits {
+    /// Sessions at once.
+    pub sessions_max: u32,
+    /// Sessions begun in a minute.
+    pub sessions_per_minute: u32,
+}
+
+/// Ports from one to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortRange {
+    /// The first.
+    pub first: u16,
+    /// The last; not before the first.
+    pub last: u16,
 }
 
 /// What TLS needs.
@@ -269,9 +353,13 @@ impl Config {
         }
         Ok(Settings {
             listen,
-            url,
             tls,
-            preview_domain: layer.preview_domain.clone(),
+            preview_domain: preview_domain(layer, &url)?,
+            egress_allow: AllowList::parse(layer.egress_allow.as_deref().unwrap_or_default())
+                .map_err(|reason| bad("egress_allow", reason))?,
+            egress_mb: at_least("egress_mb", layer.egress_mb, 1)?,
+            preview_ports: layer.preview_ports.as_deref().map(port_range).transpose()?,
+            url,
             insecure_http,
             web_user: layer.web_user.clone().expect("has a default"),
             labs: layer.labs.clone().expect("has a default"),
@@ -283,8 +371,27 @@ impl Config {
                 pids: at_least("pids", layer.pids, 32)?,
                 cpu_milli: (cpus * 1000.0).round() as u64,
             },
+            rates: Rates {
+                disk_mb_s: at_least("disk_mb_s", layer.disk_mb_s, 1)?,
+                network_mb_s: at_least("network_mb_s", layer.network_mb_s, 1)?,
+            },
             sessions_max: layer.sessions_max.expect("has a default"),
             nodes_max: layer.nodes_max.expect("has a default"),
+            policy: Policy {
+                memory_factor: factor("memory_factor", layer.memory_factor)?,
+                disk_factor: factor("disk_factor", layer.disk_factor)?,
+                cpu_factor: factor("cpu_factor", layer.cpu_factor)?,
+                memory_reserve_mb: layer.memory_reserve_mb,
+                disk_reserve_mb: layer.disk_reserve_mb,
+            },
+            learner_sessions_max: layer.learner_sessions_max.expect("has a default"),
+            address_limits: AddressLimits {
+                sessions_max: layer.address_sessions_max.expect("has a default"),
+                sessions_per_minute: layer.address_sessions_per_minute.expect("has a default"),
+            },
+            trusted_proxies: Proxies::parse(layer.trusted_proxies.as_deref().unwrap_or_default())
+                .map_err(|reason| bad("trusted_proxies", reason))?,
+            line_max: layer.line_max.expect("has a default"),
             session_minutes: at_least("session_minutes", layer.session_minutes, 1)?,
             extend_minutes: at_least("extend_minutes", layer.extend_minutes, 1)?,
             idle_minutes: at_least("idle_minutes", layer.idle_minutes, 1)?,
@@ -297,6 +404,15 @@ fn at_least(key: &'static str, value: Option<u64>, least: u64) -> Result<u64, Co
     if value < least { Err(bad(key, format!("{value} is under {least}"))) } else { Ok(value) }
 }
 
+fn factor(key: &'static str, value: Option<f64>) -> Result<f64, ConfigError> {
+    let value = value.expect("has a default");
+    if (0.1..=1e6).contains(&value) {
+        Ok(value)
+    } else {
+        Err(bad(key, format!("{value} is not between 0.1 and 1,000,000")))
+    }
+}
+
 /// Certificate and key: both or neither.
 fn tls(layer: &Layer) -> Result<Option<TlsFiles>, ConfigError> {
     match (&layer.tls_cert, &layer.tls_key) {
@@ -305,6 +421,35 @@ fn tls(layer: &Layer) -> Result<Option<TlsFiles>, ConfigError> {
         (Some(_), None) => Err(bad("tls_key", "is missing, and tls_cert is given")),
         (None, Some(_)) => Err(bad("tls_cert", "is missing, and tls_key is given")),
     }
+}
+
+/// Names under localhost lead to this machine without anybody's doing.
+fn preview_domain(layer: &Layer, url: &str) -> Result<Option<String>, ConfigError> {
+    let Some(given) = &layer.preview_domain else {
+        let local = url
+            .split_once("://")
+            .is_some_and(|(_, host)| host == "localhost" || host.starts_with("localhost:"));
+        return Ok((local && layer.preview_ports.is_none()).then(|| "localhost".to_owned()));
+    };
+    let domain = given.trim_start_matches("*.").trim_matches('.').to_ascii_lowercase();
+    let is_label = |label: &str| {
+        !label.is_empty() && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    // The last label of an address is a number, and no name goes before one.
+    let named = domain.rsplit('.').next().is_some_and(|last| last.bytes().any(|b| b.is_ascii_lowercase()));
+    if named && domain.split('.').all(is_label) {
+        Ok(Some(domain))
+    } else {
+        Err(bad("preview_domain", format!("{given:?} is no domain, such as preview.example.org")))
+    }
+}
+
+fn port_range(text: &str) -> Result<PortRange, ConfigError> {
+    let wrong = || bad("preview_ports", format!("{text:?} is not FIRST-LAST, two ports from 1024 on"));
+    let (first, last) = text.split_once('-').ok_or_else(wrong)?;
+    let (Ok(first), Ok(last)) = (first.trim().parse(), last.trim().parse()) else { return Err(wrong()) };
+    // Web is not root, and may not listen on lower ones.
+    if first < 1024 || last < first { Err(wrong()) } else { Ok(PortRange { first, last }) }
 }
 
 /// The origin part of a URL that has nothing else.
@@ -324,7 +469,8 @@ fn origin_of(url: &str) -> Result<String, ConfigError> {
 }
 
 fn defaults(state_dir: &Path) -> Layer {
-    let limits = Limits::default();
+    let (limits, rates) = (Limits::default(), Rates::default());
+    let policy = Policy::default();
     let beside = |name: &str| {
         let program = std::env::current_exe().ok()?;
         Some(program.parent()?.join(name))
@@ -332,6 +478,7 @@ fn defaults(state_dir: &Path) -> Layer {
     let labs = [PathBuf::from("labs")].into_iter().chain(beside("labs")).find(|path| path.is_dir());
     Layer {
         listen: Some(SocketAddr::from(([127, 0, 0, 1], 8080))),
+        egress_mb: Some(1024),
         insecure_http: Some(false),
         web_user: Some("drydock".into()),
         labs: Some(labs.unwrap_or_else(|| state_dir.join("labs"))),
@@ -341,8 +488,17 @@ fn defaults(state_dir: &Path) -> Layer {
         inodes: Some(limits.inodes),
         pids: Some(limits.pids),
         cpus: Some(limits.cpu_milli as f64 / 1000.0),
-        sessions_max: Some(200),
+        disk_mb_s: Some(rates.disk_mb_s),
+        network_mb_s: Some(rates.network_mb_s),
+        sessions_max: Some(300),
         nodes_max: Some(300),
+        memory_factor: Some(policy.memory_factor),
+        disk_factor: Some(policy.disk_factor),
+        cpu_factor: Some(policy.cpu_factor),
+        learner_sessions_max: Some(3),
+        address_sessions_max: Some(100),
+        address_sessions_per_minute: Some(60),
+        line_max: Some(300),
         session_minutes: Some(240),
         extend_minutes: Some(30),
         idle_minutes: Some(30),
@@ -434,6 +590,26 @@ mod tests {
         }
         let spelled_out = settings(&["--url", "https://Labs.Example:443"]).unwrap();
         assert_eq!(spelled_out.url, "https://labs.example");
+    }
+
+    #[test]
+    fn previews_have_a_domain_or_ports() {
+        let domain = |flags: &[&str]| settings(flags).unwrap().preview_domain;
+        assert_eq!(domain(&[]).as_deref(), Some("localhost"));
+        assert_eq!(domain(&["--url", "https://labs.example"]), None);
+        assert_eq!(domain(&["--preview-domain", "*.Apps.Example."]).as_deref(), Some("apps.example"));
+        for wrong in ["", "10.0.0.1", "a b.example", "*."] {
+            assert!(
+                settings(&["--preview-domain", wrong]).unwrap_err().contains("preview_domain"),
+                "{wrong}"
+            );
+        }
+        let ports = settings(&["--preview-ports", "8100-8199"]).unwrap();
+        assert_eq!(ports.preview_ports, Some(PortRange { first: 8100, last: 8199 }));
+        assert_eq!(ports.preview_domain, None);
+        for wrong in ["8100", "80-90", "8199-8100", "8100-99999", "a-b"] {
+            assert!(settings(&["--preview-ports", wrong]).unwrap_err().contains("preview_ports"), "{wrong}");
+        }
     }
 
     #[test]

@@ -8,9 +8,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use drydock_agent::AgentError;
+use drydock_protocol::host::Full;
 use serde_json::json;
 
-use crate::{db::DbError, host::HostError};
+use crate::{
+    db::{DbError, EndReason},
+    host::HostError,
+    sessions::room,
+};
 
 /// Why a request is not served. As a response it is JSON; pages turn it into a
 /// page of their own.
@@ -18,6 +23,13 @@ use crate::{db::DbError, host::HostError};
 pub enum AppError {
     /// There is no such thing, or it is somebody else's: the two look the same.
     NotFound,
+    /// A session of this learner has ended.
+    Ended {
+        /// Why.
+        reason: EndReason,
+        /// When, in seconds since the epoch.
+        time: i64,
+    },
     /// The browser has no cookie of ours.
     NoLearner,
     /// The request came from another site.
@@ -28,11 +40,18 @@ pub enum AppError {
     Conflict(String),
     /// The body is over this many bytes.
     TooLarge(usize),
-    /// No node is free. Try again after so many seconds.
+    /// There is no room. Try again after so many seconds.
     Full {
-        /// How many nodes the server has in all.
-        nodes_max: u32,
+        /// What does not suffice.
+        full: Full,
         /// Seconds until a session's time is over.
+        retry_seconds: u64,
+    },
+    /// Somebody asks for too much; in words. Try again after so many seconds.
+    TooMany {
+        /// What there is too much of.
+        message: String,
+        /// Seconds until it may work.
         retry_seconds: u64,
     },
     /// The server can't do it right now, in words.
@@ -56,11 +75,13 @@ impl AppError {
     pub fn status(&self) -> StatusCode {
         match self {
             AppError::NotFound => StatusCode::NOT_FOUND,
+            AppError::Ended { .. } => StatusCode::GONE,
             AppError::NoLearner => StatusCode::UNAUTHORIZED,
             AppError::OtherSite => StatusCode::FORBIDDEN,
             AppError::Bad(_) => StatusCode::BAD_REQUEST,
             AppError::Conflict(_) => StatusCode::CONFLICT,
             AppError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            AppError::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             AppError::Full { .. } | AppError::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
             AppError::Internal { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -69,7 +90,9 @@ impl AppError {
     /// Seconds after which trying again may help.
     pub fn retry_seconds(&self) -> Option<u64> {
         match self {
-            AppError::Full { retry_seconds, .. } => Some(*retry_seconds),
+            AppError::Full { retry_seconds, .. } | AppError::TooMany { retry_seconds, .. } => {
+                Some(*retry_seconds)
+            }
             AppError::Busy(_) => Some(2),
             _ => None,
         }
@@ -80,13 +103,15 @@ impl fmt::Display for AppError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             AppError::NotFound => f.write_str("there is no such thing here"),
+            AppError::Ended { .. } => f.write_str("this session has ended"),
             AppError::NoLearner => {
                 f.write_str("open a page of this server first: this browser has no cookie of it")
             }
             AppError::OtherSite => f.write_str("this request came from another site, so it was not done"),
             AppError::Bad(words) | AppError::Conflict(words) | AppError::Busy(words) => f.write_str(words),
             AppError::TooLarge(limit) => write!(f, "the request is over {limit} bytes"),
-            AppError::Full { nodes_max, .. } => write!(f, "all {nodes_max} nodes of this server are in use"),
+            AppError::Full { full, .. } => f.write_str(&room::words(full)),
+            AppError::TooMany { message, .. } => f.write_str(message),
             AppError::Internal { code } => {
                 write!(f, "something broke on the server, not on your side; its code is {code}")
             }
@@ -100,7 +125,12 @@ impl IntoResponse for AppError {
     fn into_response(self) -> Response {
         let body = match &self {
             AppError::Internal { code } => json!({ "message": self.to_string(), "code": code }),
-            AppError::Full { .. } => json!({ "message": self.to_string(), "full": true }),
+            AppError::Ended { reason, time } => {
+                json!({ "message": self.to_string(), "reason": reason, "time": time })
+            }
+            AppError::Full { full, .. } => {
+                json!({ "message": self.to_string(), "full": true, "resource": full.resource })
+            }
             _ => json!({ "message": self.to_string() }),
         };
         let mut response = (self.status(), Json(body)).into_response();
@@ -121,15 +151,18 @@ impl From<HostError> for AppError {
                     "the part of the server that makes nodes does not answer; it is being restarted".into(),
                 )
             }
-            HostError::Refused { status, message } if status == StatusCode::CONFLICT => {
-                AppError::Conflict(message)
+            HostError::Refused { full: Some(full), .. } => {
+                let now = crate::db::now() as u64;
+                let soonest = full.soonest_deadline.map_or(60, |deadline| deadline.saturating_sub(now));
+                AppError::Full { full, retry_seconds: soonest.clamp(5, 300) }
             }
-            HostError::Refused { status, message } if status == StatusCode::BAD_REQUEST => {
-                AppError::Bad(message)
-            }
-            HostError::Refused { status, message } if status == StatusCode::SERVICE_UNAVAILABLE => {
-                AppError::Busy(message)
-            }
+            HostError::Refused { status: StatusCode::CONFLICT, message, .. } => AppError::Conflict(message),
+            HostError::Refused { status: StatusCode::BAD_REQUEST, message, .. } => AppError::Bad(message),
+            HostError::Refused {
+                status: StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE,
+                message,
+                ..
+            } => AppError::Busy(message),
             error => AppError::internal(error),
         }
     }

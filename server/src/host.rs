@@ -7,7 +7,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use drydock_protocol::host::{AddNode, CreateSession, Extend, Failure, Instance, Session, Verb};
+use drydock_protocol::host::{
+    AddNode, CreateSession, Extend, Failure, Full as Lack, Instance, Session, Verb,
+};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, StatusCode, client::conn::http1};
 use hyper_util::rt::TokioIo;
@@ -45,6 +47,8 @@ pub enum HostError {
         status: StatusCode,
         /// Host's own sentence.
         message: String,
+        /// What does not suffice, when that is why.
+        full: Option<Lack>,
     },
     /// The answer is not what the protocol says.
     #[error("drydock host's answer to {request} cannot be read: {reason}")]
@@ -215,11 +219,9 @@ impl HostClient {
         if status.is_success() {
             return Ok(bytes);
         }
-        let message = match serde_json::from_slice::<Failure>(&bytes) {
-            Ok(failure) => failure.message,
-            Err(_) => format!("drydock host answered {status}"),
-        };
-        Err(HostError::Refused { status, message })
+        let failure = serde_json::from_slice(&bytes)
+            .unwrap_or_else(|_| Failure { message: format!("drydock host answered {status}"), full: None });
+        Err(HostError::Refused { status, message: failure.message, full: failure.full })
     }
 }
 

@@ -2,16 +2,21 @@
 //!
 //! What lives is host's to say; here is who may use it. No transport in here.
 
+mod addresses;
 pub mod health;
 mod idle;
+mod line;
+mod making;
 mod prepare;
+pub mod room;
 mod roster;
 mod seats;
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use drydock_agent::AgentError;
@@ -28,14 +33,15 @@ use crate::{
     learner::Learner,
 };
 
-pub use prepare::copy_files;
+pub use line::{News, Place};
+pub use prepare::{copy_files, furnish};
 pub use seats::Seat;
 
 /// The owner of sessions made at the command line.
 pub const OWNER_CLI: &str = "cli";
 
-/// Sessions that one learner may have at once, over all labs.
-const SESSIONS_PER_LEARNER: usize = 3;
+/// Seconds that Extend gives while others wait.
+const EXTEND_WHILE_OTHERS_WAIT: u64 = 600;
 
 /// The most nodes a session may grow to by Add a node.
 const NODES_PER_SESSION: u32 = 5;
@@ -54,8 +60,9 @@ struct Shared {
     roster: roster::Roster,
     /// One lock a learner, so that two clicks make one session.
     making: Mutex<HashMap<String, Arc<AsyncMutex<()>>>>,
-    /// Nodes promised to sessions that are being made.
-    promised: Mutex<u32>,
+    addresses: addresses::Addresses,
+    line: line::Line,
+    places: making::Places,
     activity: idle::Activity,
     seats: seats::Seats,
 }
@@ -65,13 +72,15 @@ impl Sessions {
     pub fn new(settings: Arc<Settings>, host: HostClient, db: Db, labs: Labs) -> Sessions {
         let roster = roster::Roster::new(host.clone());
         let shared = Shared {
+            addresses: addresses::Addresses::new(settings.address_limits),
+            line: line::Line::new(settings.line_max),
+            places: making::Places::default(),
             settings,
             host,
             db,
             labs,
             roster,
             making: Mutex::default(),
-            promised: Mutex::default(),
             activity: idle::Activity::default(),
             seats: seats::Seats::default(),
         };
@@ -80,7 +89,7 @@ impl Sessions {
 
     /// Keeps the list of sessions fresh and ends idle ones; runs for ever.
     pub async fn run(&self) {
-        tokio::join!(self.shared.roster.run(), idle::run(self));
+        tokio::join!(self.shared.roster.run(), idle::run(self), line::run(self));
     }
 
     /// The sessions that live, as of a moment ago; changes can be waited for.
@@ -96,8 +105,7 @@ impl Sessions {
     /// How many nodes are not in use.
     pub fn free_nodes(&self) -> u32 {
         let used = self.shared.roster.now().iter().map(|session| session.nodes.len() as u32).sum::<u32>();
-        let promised = *self.shared.promised.lock().unwrap_or_else(PoisonError::into_inner);
-        self.shared.settings.nodes_max.saturating_sub(used + promised)
+        self.shared.settings.nodes_max.saturating_sub(used)
     }
 
     /// Notes that the learner did something in a session, so that it is not idle.
@@ -110,6 +118,11 @@ impl Sessions {
         self.shared.seats.take(learner)
     }
 
+    /// Waits until no long-lived connection is left.
+    pub async fn all_seats_back(&self) {
+        self.shared.seats.all_back().await;
+    }
+
     /// A session that this learner may use; for any other, as for one that is
     /// not there: [`AppError::NotFound`].
     pub async fn get(&self, learner: &Learner, id: &str) -> Result<Session, AppError> {
@@ -118,6 +131,17 @@ impl Sessions {
             Ok(session)
         } else {
             Err(AppError::NotFound)
+        }
+    }
+
+    /// As [`Sessions::get`], and of a session of theirs that has ended: why.
+    pub async fn get_or_end(&self, learner: &Learner, id: &str) -> Result<Session, AppError> {
+        match self.get(learner, id).await {
+            Err(AppError::NotFound) => match self.shared.db.session_end(learner, id).await? {
+                Some(past) => Err(AppError::Ended { reason: past.reason, time: past.ended }),
+                None => Err(AppError::NotFound),
+            },
+            found => found,
         }
     }
 
@@ -142,29 +166,73 @@ impl Sessions {
         Ok(session)
     }
 
-    /// The learner's session for a lab: the one that is there, or a new one.
-    pub async fn open(&self, learner: &Learner, slug: &str) -> Result<Session, AppError> {
+    /// The learner's session for a lab: the one that is there, or a new one
+    /// unless others wait for theirs.
+    pub async fn open(&self, learner: &Learner, address: IpAddr, slug: &str) -> Result<Session, AppError> {
         let lab = self.shared.labs.get(slug).await.ok_or(AppError::NotFound)?;
         let lock = self.shared.lock_of(learner);
         let _making = lock.lock().await;
         let sessions = self.shared.host.sessions().await?;
-        let mine: Vec<_> = sessions.iter().filter(|session| session.owner == learner.id).collect();
-        if let Some(session) = mine.iter().find(|session| session.purpose == slug) {
-            return Ok((*session).clone());
+        if let Some(session) = self.shared.mine(learner, slug, &sessions)? {
+            return Ok(session);
         }
-        if mine.len() >= SESSIONS_PER_LEARNER {
-            let names: Vec<_> = mine.iter().map(|session| session.purpose.as_str()).collect();
-            return Err(AppError::Conflict(format!(
-                "you have {} labs open ({}): end one of them first",
-                mine.len(),
-                names.join(", ")
-            )));
+        if let Some(full) = self.shared.line.before(learner) {
+            return Err(AppError::Full { full, retry_seconds: 30 });
         }
-        let session = self.shared.make(learner, &lab, &sessions).await?;
+        let making = self.shared.addresses.begin(address, &sessions, Instant::now())?;
+        let session = self.shared.make(learner, &lab).await?;
+        making.made(&session);
+        self.made(learner, slug, &session).await?;
+        Ok(session)
+    }
+
+    /// As [`Sessions::open`], for the first in line.
+    async fn open_in_turn(&self, learner: &Learner, address: IpAddr, slug: &str) -> Result<(), AppError> {
+        let lab = self.shared.labs.get(slug).await.ok_or(AppError::NotFound)?;
+        let lock = self.shared.lock_of(learner);
+        let _making = lock.lock().await;
+        let sessions = self.shared.host.sessions().await?;
+        if self.shared.mine(learner, slug, &sessions)?.is_some() {
+            return Ok(());
+        }
+        let making = self.shared.addresses.begin_in_turn(address, Instant::now());
+        let session = self.shared.make(learner, &lab).await?;
+        making.made(&session);
+        self.made(learner, slug, &session).await
+    }
+
+    async fn made(&self, learner: &Learner, slug: &str, session: &Session) -> Result<(), AppError> {
         self.shared.db.session_made(learner, slug, &session.id).await?;
         self.shared.activity.touch(&session.id);
         self.refresh();
-        Ok(session)
+        Ok(())
+    }
+
+    /// A place in line for a lab's session; it falls when nobody listens.
+    pub async fn wait_in_line(
+        &self,
+        learner: &Learner,
+        address: IpAddr,
+        slug: &str,
+    ) -> Result<watch::Receiver<News>, AppError> {
+        let lab = self.shared.labs.get(slug).await.ok_or(AppError::NotFound)?;
+        self.shared.line.join(learner, address, slug, lab.front.nodes.len() as u64)
+    }
+
+    /// Whether learners are in line.
+    pub fn others_wait(&self) -> bool {
+        *self.shared.line.others().borrow()
+    }
+
+    /// Tells when that changes.
+    pub fn watch_others_wait(&self) -> watch::Receiver<bool> {
+        self.shared.line.others()
+    }
+
+    /// When sessions end that nobody extends.
+    fn leaving(&self) -> Vec<room::Leaving> {
+        let sessions = self.shared.roster.now();
+        sessions.iter().map(|session| room::Leaving::of(session, self.idle_left(session))).collect()
     }
 
     /// Gives a session more time; returns it with its new deadline.
@@ -181,8 +249,14 @@ impl Sessions {
     /// minute is not worth a button.
     pub fn extend_seconds(&self, session: &Session) -> u64 {
         let longest = self.shared.settings.session_minutes * 60;
-        let by =
-            (self.shared.settings.extend_minutes * 60).min(longest.saturating_sub(seconds_left(session)));
+        let left = seconds_left(session);
+        let by = (self.shared.settings.extend_minutes * 60).min(longest.saturating_sub(left));
+        let by = match self.others_wait() {
+            // Each time a little: whoever wants to stay must come back for it.
+            true if left >= EXTEND_WHILE_OTHERS_WAIT => 0,
+            true => by.min(EXTEND_WHILE_OTHERS_WAIT),
+            false => by,
+        };
         if by < 60 { 0 } else { by }
     }
 
@@ -207,7 +281,9 @@ impl Sessions {
     /// Adds a node.
     pub async fn add_node(&self, learner: &Learner, id: &str, add: &AddNode) -> Result<Session, AppError> {
         self.get(learner, id).await?;
-        let _promise = self.shared.promise(1)?;
+        if let Some(full) = self.shared.line.before(learner) {
+            return Err(AppError::Full { full, retry_seconds: 30 });
+        }
         let session = self.shared.host.add_node(id, add).await?;
         self.changed(id);
         self.shared.prepare(&session, None).await?;
@@ -249,7 +325,7 @@ impl Sessions {
         if let Some(past) = self.shared.db.session_end(learner, &last.id).await? {
             return Ok(past.reason);
         }
-        let reason = idle::reason(Some(last));
+        let reason = idle::reason(Some(last), last.created as i64);
         self.shared.db.session_ended(&last.id, reason).await?;
         Ok(reason)
     }
@@ -262,20 +338,35 @@ impl Shared {
         making.entry(learner.id.clone()).or_default().clone()
     }
 
-    async fn make(&self, learner: &Learner, lab: &Lab, sessions: &[Session]) -> Result<Session, AppError> {
-        self.check_images(lab).await?;
-        if sessions.len() as u32 >= self.settings.sessions_max {
-            return Err(self.full());
+    /// The learner's session for a lab, if there is one; an error when they
+    /// have too many others.
+    fn mine(&self, learner: &Learner, slug: &str, sessions: &[Session]) -> Result<Option<Session>, AppError> {
+        let mine: Vec<_> = sessions.iter().filter(|session| session.owner == learner.id).collect();
+        if let Some(session) = mine.iter().find(|session| session.purpose == slug) {
+            return Ok(Some((*session).clone()));
         }
+        if mine.len() < self.settings.learner_sessions_max as usize {
+            return Ok(None);
+        }
+        let names: Vec<_> = mine.iter().map(|session| session.purpose.as_str()).collect();
+        Err(AppError::Conflict(format!(
+            "you have {} labs open ({}): end one of them first",
+            mine.len(),
+            names.join(", ")
+        )))
+    }
+
+    async fn make(&self, learner: &Learner, lab: &Lab) -> Result<Session, AppError> {
+        let _place = self.places.take().await?;
+        self.check_images(lab).await?;
         let nodes = lab.front.nodes.clone();
-        let _promise = self.promise(nodes.len() as u32)?;
         let create = CreateSession {
             owner: learner.id.clone(),
             purpose: lab.slug.clone(),
             nodes_max: Some(NODES_PER_SESSION.max(nodes.len() as u32)),
             nodes,
             limits: limits_of(lab, &self.settings.limits),
-            features: Features { userns: lab.front.userns, netfilter: lab.front.netfilter },
+            features: features_of(lab, &self.settings),
             seconds: self.settings.session_minutes * 60,
         };
         let session = self.host.create(&create).await?;
@@ -311,24 +402,6 @@ impl Shared {
         )))
     }
 
-    fn full(&self) -> AppError {
-        let soonest = self.roster.now().iter().map(seconds_left).min().unwrap_or(60);
-        AppError::Full { nodes_max: self.settings.nodes_max, retry_seconds: soonest.clamp(5, 300) }
-    }
-
-    /// Sets nodes aside while they are made, so that two makers don't both get
-    /// the last one.
-    fn promise(&self, nodes: u32) -> Result<Promise<'_>, AppError> {
-        let used = self.roster.now().iter().map(|session| session.nodes.len() as u32).sum::<u32>();
-        let mut promised = self.promised.lock().unwrap_or_else(PoisonError::into_inner);
-        if used + *promised + nodes > self.settings.nodes_max {
-            drop(promised);
-            return Err(self.full());
-        }
-        *promised += nodes;
-        Ok(Promise { shared: self, nodes })
-    }
-
     async fn end(&self, id: &str, reason: EndReason) -> Result<(), AppError> {
         // Noted first: when the session is gone, whoever watches asks why.
         self.db.session_ended(id, reason).await?;
@@ -336,17 +409,6 @@ impl Shared {
         self.activity.forget(id);
         self.roster.refresh();
         Ok(())
-    }
-}
-
-struct Promise<'a> {
-    shared: &'a Shared,
-    nodes: u32,
-}
-
-impl Drop for Promise<'_> {
-    fn drop(&mut self) {
-        *self.shared.promised.lock().unwrap_or_else(PoisonError::into_inner) -= self.nodes;
     }
 }
 
@@ -367,6 +429,15 @@ pub fn limits_of(lab: &Lab, most: &Limits) -> Limits {
     }
 }
 
+/// What the lab asks of its nodes, as far as the operator allows it.
+pub fn features_of(lab: &Lab, settings: &Settings) -> Features {
+    Features {
+        userns: lab.front.userns,
+        netfilter: lab.front.netfilter,
+        egress: lab.front.egress && !settings.egress_allow.is_empty(),
+    }
+}
+
 /// The nodes of a session that run.
 pub fn running(session: &Session) -> impl Iterator<Item = &drydock_protocol::host::Node> {
     session.nodes.iter().filter(|node| node.state == NodeState::Running)
@@ -382,6 +453,8 @@ pub fn find_node<'a>(session: &'a Session, name: &str) -> Result<&'a drydock_pro
     let node = session.nodes.iter().find(|node| node.name == name).ok_or(AppError::NotFound)?;
     if node.state == NodeState::Running {
         Ok(node)
+    } else if node.state == NodeState::Foreign {
+        Err(AppError::Conflict(format!("{name} was started by an older version that can't be spoken to")))
     } else {
         Err(AppError::Conflict(format!("{name} is not running")))
     }

@@ -230,3 +230,16 @@ async fn until(stream: &mut TcpStream, text: &mut String, words: &str) {
         text.push_str(&String::from_utf8_lossy(&buffer[..len]));
     }
 }
+
+#[tokio::test]
+async fn at_the_end_of_the_server_a_page_is_told_when_to_come_back() {
+    let mut server = TestServer::start().await;
+    let learner = server.learner().await;
+    let session = learner.session().await;
+    let mut socket = open(&learner, &path(&session), Some(&learner.origin())).await.unwrap();
+    hear(&mut socket).await;
+    server.stop();
+    let frame = close_frame(socket).await.expect("a goodbye");
+    assert_eq!(u16::from(frame.code), drydock_protocol::terminal::CLOSE_RESTART);
+    assert!(drydock_protocol::terminal::seconds_of(&frame.reason).is_some(), "{}", frame.reason);
+}

@@ -43,7 +43,13 @@ async fn pages_are_served_over_tls() {
     let config = tls::load(&TlsFiles { cert: file("cert.pem"), key: file("key.pem") }).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(serve(listener, Some(config), router(server.app.clone()), std::future::pending()));
+    tokio::spawn(serve(
+        listener,
+        Some(config),
+        router(server.app.clone()),
+        Default::default(),
+        std::future::pending(),
+    ));
 
     let stream = TcpStream::connect(address).await.unwrap();
     let name = ServerName::try_from("labs.example").unwrap();

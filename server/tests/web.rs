@@ -246,10 +246,13 @@ async fn a_full_server_says_so() {
         roster.wait_for(|sessions| sessions.len() == count).await.unwrap();
     }
     assert_eq!(server.app.sessions.free_nodes(), 0);
+    // Host is the judge: it counts what others make as well.
     let answer = server.learner().await.post("/api/sessions", json!({ "lab": "small" })).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(answer.headers.contains_key(RETRY_AFTER));
     assert_eq!(answer.json()["full"], true);
+    assert_eq!(answer.json()["resource"], "nodes");
+    assert_eq!(answer.json()["message"], "all 4 nodes of this server are in use");
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ mod cgroups;
 mod exec;
 mod files;
 pub mod frames;
+mod ports;
 mod terminal;
 
 use std::{
@@ -42,6 +43,7 @@ use tokio::net::{
 
 pub use cgroups::Cgroups;
 pub use exec::{Output, Running, RunningReceiver, RunningSender};
+pub use ports::{Dialled, Ports};
 pub use terminal::{Attached, AttachedReceiver, AttachedSender};
 
 /// What went wrong between us and a node.
@@ -76,6 +78,12 @@ pub enum AgentError {
     /// The node refused, in its own words.
     #[error("{0}")]
     Refused(String),
+    /// What is asked does not fit a frame.
+    #[error("the request has {len} bytes, and a node takes {max} at most", max = drydock_protocol::frame::MAX)]
+    Request {
+        /// Its length.
+        len: usize,
+    },
     /// Nothing is at the path.
     #[error("there is no such file")]
     NoSuchFile,
@@ -153,7 +161,11 @@ impl Agent {
     }
 
     async fn request(&mut self, request: &Request) -> Result<(), AgentError> {
-        Ok(self.writer.send(REQUEST, &serde_json::to_vec(request)?).await?)
+        let request = serde_json::to_vec(request)?;
+        if request.len() > drydock_protocol::frame::MAX {
+            return Err(AgentError::Request { len: request.len() });
+        }
+        Ok(self.writer.send(REQUEST, &request).await?)
     }
 
     async fn ask<T: DeserializeOwned>(mut self, request: &Request) -> Result<T, AgentError> {

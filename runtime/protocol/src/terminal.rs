@@ -23,6 +23,19 @@ impl Size {
     }
 }
 
+/// WebSocket close code (RFC 6455, IANA's registry): the server is started again.
+pub const CLOSE_RESTART: u16 = 1012;
+
+/// The reason that goes with [`CLOSE_RESTART`]: when to come back.
+pub fn back_in(seconds: u32) -> String {
+    format!("the server is started again; back in {seconds} s")
+}
+
+/// The seconds of a reason made by [`back_in`].
+pub fn seconds_of(reason: &str) -> Option<u32> {
+    reason.rsplit_once("back in ")?.1.strip_suffix(" s")?.parse().ok()
+}
+
 /// What PID 1 tells a viewer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToViewer {
@@ -149,6 +162,12 @@ impl FromViewer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_goodbye_says_when_to_come_back() {
+        assert_eq!(seconds_of(&back_in(7)), Some(7));
+        assert_eq!(seconds_of("the node closed the terminal"), None);
+    }
 
     #[test]
     fn frames_come_back_as_they_went() {

@@ -21,12 +21,13 @@ use super::sessions::SessionView;
 use crate::{
     error::AppError,
     learner::Learner,
+    previews::open::{self, Open},
     sessions::{
         Seat,
         health::{self, Healths},
         running,
     },
-    state::AppState,
+    state::{AppState, stopped},
 };
 
 /// Events that wait for a page that is slow to read. A node's stream waits
@@ -66,7 +67,8 @@ pub async fn stream(
     }
     let (events, queue) = mpsc::channel(QUEUE);
     if let Some(name) = query.node {
-        tokio::spawn(send_node(events.clone(), session.clone(), name, query.after));
+        let stopping = app.stopping.subscribe();
+        tokio::spawn(send_node(events.clone(), session.clone(), name, query.after, stopping));
     }
     tokio::spawn(send_session(events, app, learner, session, seat));
     let stream = futures_util::stream::unfold(queue, |mut queue| async {
@@ -88,16 +90,34 @@ async fn send_session(
     let mut last = first;
     let mut look = tokio::time::interval(LOOK_EVERY);
     let mut warned = false;
+    let mut stopping = app.stopping.subscribe();
+    let mut others_wait = app.sessions.watch_others_wait();
     let mut healths = health::follow(&app, &last.id);
-    if events.send(session_event(&app, &last, &healths)).await.is_err() {
+    let mut open = open::follow(&app, &last.id);
+    if events.send(session_event(&app, &last, (&healths, &open))).await.is_err() {
         return;
     }
     loop {
         tokio::select! {
             () = events.closed() => return,
+            // The browser comes back by itself, to the next server.
+            () = stopped(&mut stopping) => return,
+            // What Extend gives has changed.
+            Ok(()) = others_wait.changed() => {
+                if events.send(session_event(&app, &last, (&healths, &open))).await.is_err() {
+                    return;
+                }
+                continue;
+            }
             changed = next_change(&mut roster) => if changed.is_none() { return },
             Ok(()) = healths.changed() => {
-                if events.send(session_event(&app, &last, &healths)).await.is_err() {
+                if events.send(session_event(&app, &last, (&healths, &open))).await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            Ok(()) = open.changed() => {
+                if events.send(session_event(&app, &last, (&healths, &open))).await.is_err() {
                     return;
                 }
                 continue;
@@ -105,7 +125,7 @@ async fn send_session(
             _ = look.tick() => {
                 let warn = app.sessions.idle_left(&last) < WARN_SECONDS;
                 if std::mem::replace(&mut warned, warn) != warn
-                    && events.send(session_event(&app, &last, &healths)).await.is_err()
+                    && events.send(session_event(&app, &last, (&healths, &open))).await.is_err()
                 {
                     return;
                 }
@@ -117,7 +137,7 @@ async fn send_session(
             Some(session) if session == last => {}
             Some(session) => {
                 last = session;
-                if events.send(session_event(&app, &last, &healths)).await.is_err() {
+                if events.send(session_event(&app, &last, (&healths, &open))).await.is_err() {
                     return;
                 }
             }
@@ -147,14 +167,25 @@ async fn still_there(app: &AppState, id: &str) -> bool {
     }
 }
 
-fn session_event(app: &AppState, session: &Session, healths: &watch::Receiver<Healths>) -> Event {
+fn session_event(
+    app: &AppState,
+    session: &Session,
+    (healths, open): (&watch::Receiver<Healths>, &watch::Receiver<Open>),
+) -> Event {
     let view = SessionView::new(app, session).with_health(&healths.borrow());
+    let view = view.with_ports(app, session, &open.borrow());
     let view = serde_json::to_string(&view).expect("plain values make JSON");
     Event::default().event("session").data(view)
 }
 
 /// Sends a node's own events until it ends or nobody listens.
-async fn send_node(events: mpsc::Sender<Event>, session: Session, name: String, after: u64) {
+async fn send_node(
+    events: mpsc::Sender<Event>,
+    session: Session,
+    name: String,
+    after: u64,
+    mut stopping: watch::Receiver<bool>,
+) {
     let Some(node) = running(&session).find(|node| node.name == name) else { return };
     let mut stream = match Agent::connect(&node.agent).await {
         Ok(agent) => match agent.events(after).await {
@@ -166,6 +197,7 @@ async fn send_node(events: mpsc::Sender<Event>, session: Session, name: String, 
     loop {
         let event = tokio::select! {
             () = events.closed() => return,
+            () = stopped(&mut stopping) => return,
             event = stream.next() => event,
         };
         let data = match event {

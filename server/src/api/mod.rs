@@ -3,6 +3,7 @@
 pub mod checks;
 pub mod events;
 pub mod files;
+pub mod line;
 pub mod nodes;
 pub mod progress;
 pub mod sessions;

@@ -5,6 +5,7 @@ use axum::{
     extract::{Path, State},
     http::StatusCode,
 };
+use drydock_protocol::agent::OpenPort;
 use drydock_protocol::host::{Limits, Node, NodeState, Session};
 use serde::{Deserialize, Serialize};
 
@@ -13,11 +14,13 @@ use crate::{
     db,
     error::AppError,
     learner::Learner,
+    previews::open::Open as OpenPorts,
     sessions::{
         health::{Health, Healths},
         seconds_left,
     },
     state::AppState,
+    web::address::Address,
 };
 
 /// A session as the page sees it.
@@ -31,6 +34,8 @@ pub struct SessionView {
     seconds_left: u64,
     /// By how many seconds Extend would move the end.
     extend_by: u64,
+    /// Others are in line, so Extend gives less.
+    others_wait: bool,
     /// After how many minutes without typing it ends.
     idle_minutes: u64,
     /// Seconds until it ends for that, if nobody does anything.
@@ -51,6 +56,19 @@ pub struct NodeView {
     /// How it does, where somebody watches.
     #[serde(skip_serializing_if = "Option::is_none")]
     health: Option<Health>,
+    /// The ports that it serves, where somebody watches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ports: Option<Vec<PortView>>,
+}
+
+/// A port that a node serves.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PortView {
+    port: u16,
+    /// The container that it leads to, if any.
+    container: Option<String>,
+    /// Where a browser finds it; `None` where this server has no place for it.
+    url: Option<String>,
 }
 
 impl SessionView {
@@ -64,6 +82,7 @@ impl SessionView {
             now: db::now() as u64,
             seconds_left: seconds_left(session),
             extend_by: app.sessions.extend_seconds(session),
+            others_wait: app.sessions.others_wait(),
             idle_minutes: app.settings.idle_minutes,
             idle_left: app.sessions.idle_left(session),
             nodes: session.nodes.iter().map(NodeView::new).collect(),
@@ -81,6 +100,22 @@ impl SessionView {
     }
 }
 
+impl SessionView {
+    /// With the ports that the nodes serve now.
+    pub fn with_ports(mut self, app: &AppState, session: &Session, open: &OpenPorts) -> SessionView {
+        for node in &mut self.nodes {
+            let ports = open.get(&node.name);
+            let view = |port: &OpenPort| PortView {
+                port: port.port,
+                container: port.container.clone(),
+                url: app.previews.address(session, &node.name, port.port),
+            };
+            node.ports = ports.map(|ports| ports.iter().map(view).collect());
+        }
+        self
+    }
+}
+
 impl NodeView {
     fn new(node: &Node) -> NodeView {
         NodeView {
@@ -90,6 +125,7 @@ impl NodeView {
             cut: node.cut,
             error: node.error.clone(),
             health: None,
+            ports: None,
         }
     }
 }
@@ -105,19 +141,20 @@ pub struct Open {
 pub async fn open(
     State(app): State<AppState>,
     learner: Learner,
+    Address(address): Address,
     Json(body): Json<Open>,
 ) -> Result<Answer<SessionView>, AppError> {
-    let session = app.sessions.open(&learner, &body.lab).await?;
+    let session = app.sessions.open(&learner, address, &body.lab).await?;
     Ok(Answer(SessionView::new(&app, &session)))
 }
 
-/// `GET /api/sessions/{id}`
+/// `GET /api/sessions/{id}`; of one that has ended, its owner learns why.
 pub async fn get(
     State(app): State<AppState>,
     learner: Learner,
     Path(id): Path<String>,
 ) -> Result<Answer<SessionView>, AppError> {
-    let session = app.sessions.get(&learner, &id).await?;
+    let session = app.sessions.get_or_end(&learner, &id).await?;
     Ok(Answer(SessionView::new(&app, &session)))
 }
 

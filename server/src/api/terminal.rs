@@ -16,16 +16,19 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use drydock_agent::{Agent, AttachedReceiver, AttachedSender};
-use drydock_protocol::terminal::{CHUNK, FromViewer, Size, ToViewer};
+use drydock_protocol::terminal::{CHUNK, FromViewer, Size, ToViewer, back_in};
 use futures_util::{SinkExt, StreamExt, stream::SplitSink, stream::SplitStream};
 use serde::Deserialize;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
 
 use crate::{
     error::AppError,
     learner::Learner,
     sessions::{Seat, find_node, within},
-    state::AppState,
+    state::{AppState, stopped},
 };
 
 /// How long a node may take to take us in.
@@ -48,6 +51,9 @@ const SEND_MAX: Duration = Duration::from_secs(30);
 
 /// Close code: the terminal's node or session is gone.
 const CLOSE_GONE: u16 = 4404;
+
+/// Seconds after which a page may come back to a server that is started again.
+const BACK_IN: u32 = 1;
 
 /// The query.
 #[derive(Debug, Deserialize)]
@@ -103,7 +109,7 @@ async fn carry(socket: WebSocket, link: Link) {
     let Link { app, id, seat, sender, receiver } = link;
     let (sink, stream) = socket.split();
     let (close, closing) = mpsc::channel(1);
-    let down = tokio::spawn(to_page(sink, receiver, closing));
+    let down = tokio::spawn(to_page(sink, receiver, closing, app.stopping.subscribe()));
     let end = from_page(stream, sender, &app, &id).await;
     // The other task may have ended first; then nobody waits for the reason.
     drop(close.try_send(end));
@@ -118,12 +124,14 @@ async fn to_page(
     mut sink: SplitSink<WebSocket, Message>,
     mut receiver: AttachedReceiver,
     mut closing: mpsc::Receiver<CloseFrame>,
+    mut stopping: watch::Receiver<bool>,
 ) {
     let mut ping = tokio::time::interval(PING_EVERY);
     ping.reset();
     let close = loop {
         let message = tokio::select! {
             close = closing.recv() => break close.unwrap_or_else(|| frame(close_code::NORMAL, "")),
+            () = stopped(&mut stopping) => break goodbye(),
             _ = ping.tick() => Message::Ping(Default::default()),
             frame = receiver.recv() => match frame {
                 Ok(Some(ToViewer::Ended(status))) => {
@@ -209,6 +217,11 @@ fn message(to_viewer: &ToViewer) -> Message {
     bytes.push(kind);
     bytes.extend_from_slice(&payload);
     Message::Binary(bytes.into())
+}
+
+/// What a page is told when the server stops.
+fn goodbye() -> CloseFrame {
+    CloseFrame { code: close_code::RESTART, reason: back_in(BACK_IN).into() }
 }
 
 fn frame(code: u16, reason: &'static str) -> CloseFrame {

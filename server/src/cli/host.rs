@@ -29,8 +29,10 @@ pub(super) fn run(context: &Context, args: &HostArgs) -> Result<ExitCode> {
     let mut config = drydock_host::Config::new(&context.state_dir, &settings.node_binary);
     config.web_user = settings.web_user;
     config.limits = settings.limits;
+    config.rates = settings.rates;
     config.sessions_max = settings.sessions_max;
     config.nodes_max = settings.nodes_max;
+    config.policy = settings.policy;
     config.session_seconds_max = config.session_seconds_max.max(settings.session_minutes.saturating_mul(60));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {

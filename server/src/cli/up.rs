@@ -110,6 +110,9 @@ fn flags(context: &Context, matches: &ArgMatches) -> Vec<(String, String)> {
         debug_assert!(matches.value_source(&entry.key) == Some(ValueSource::CommandLine));
         let value = match &entry.value {
             serde_json::Value::String(text) => text.clone(),
+            serde_json::Value::Array(words) => {
+                words.iter().filter_map(serde_json::Value::as_str).collect::<Vec<_>>().join(",")
+            }
             other => other.to_string(),
         };
         flags.push((format!("DRYDOCK_{}", entry.key.to_uppercase()), value));

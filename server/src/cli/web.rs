@@ -6,6 +6,7 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -15,10 +16,14 @@ use tokio_rustls::rustls::ServerConfig;
 use super::{Context, privileges};
 use crate::{
     config::{Layer, Settings},
+    egress::Egress,
     gateway,
     state::AppState,
     web::{router::router, serve::serve, tls},
 };
+
+/// How long pages may take to answer when their terminals are closed.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// The file in web's directory that says where the running server is.
 pub(super) const URL_FILE: &str = "url";
@@ -52,13 +57,26 @@ pub(super) fn run(context: &Context, args: &WebArgs) -> Result<ExitCode> {
         let shutdown = super::stop_signal().await?;
         let gateway_socket = context.instance.gateway_socket.clone();
         let app = AppState::open(&context.web_dir(), context.host.clone(), settings, listener.local_addr()?)?;
+        app.previews.use_tls(tls.clone());
         let sessions = app.sessions.clone();
+        let egress = Egress::new(app.settings.egress_allow.clone(), app.settings.egress_mb);
         // For whoever started us; nobody may be there to read it.
         drop(writeln!(io::stdout(), "serving"));
+        let (stopping, proxies) = (app.stopping.clone(), app.settings.trusted_proxies.clone());
+        let shutdown = async move {
+            shutdown.await;
+            stopping.send_replace(true);
+        };
+        let served = async {
+            serve(listener, tls, router(app), proxies, shutdown).await;
+            if tokio::time::timeout(GOODBYE, sessions.all_seats_back()).await.is_err() {
+                tracing::info!("some pages did not answer the goodbye");
+            }
+        };
         tokio::select! {
-            () = serve(listener, tls, router(app), shutdown) => {}
+            () = served => {}
             () = sessions.run() => {}
-            () = gateway::run(gateway_socket, sessions.clone()) => {}
+            () = gateway::run(gateway_socket, sessions.clone(), egress) => {}
         }
         anyhow::Ok(())
     })?;
@@ -69,6 +87,12 @@ pub(super) fn run(context: &Context, args: &WebArgs) -> Result<ExitCode> {
 /// Everything that may need root, then root is given up.
 fn prepare(context: &Context, args: &WebArgs) -> Result<Prepared> {
     let settings = context.config.settings()?;
+    if settings.url.starts_with("https:") && settings.tls.is_none() && settings.trusted_proxies.is_empty() {
+        tracing::warn!(
+            "url is https and this server has no certificate, so a proxy stands before it: name it in \
+             trusted_proxies, or all learners share the limits of one address"
+        );
+    }
     if settings.url.starts_with("http:") && !settings.listen.ip().is_loopback() {
         tracing::warn!(
             "plain HTTP beyond this machine: everyone on the way can read and change what learners do, and \

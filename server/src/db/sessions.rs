@@ -15,6 +15,8 @@ pub enum EndReason {
     Idle,
     /// Its time was over.
     Time,
+    /// The machine was started again.
+    Restart,
     /// It is gone and nobody told us why: ended by the operator.
     Gone,
 }
@@ -25,6 +27,7 @@ impl EndReason {
             EndReason::Learner => "learner",
             EndReason::Idle => "idle",
             EndReason::Time => "time",
+            EndReason::Restart => "restart",
             EndReason::Gone => "gone",
         }
     }
@@ -34,6 +37,7 @@ impl EndReason {
             "learner" => EndReason::Learner,
             "idle" => EndReason::Idle,
             "time" => EndReason::Time,
+            "restart" => EndReason::Restart,
             _ => EndReason::Gone,
         }
     }
@@ -74,11 +78,12 @@ impl Db {
         .await
     }
 
-    /// Ids of sessions that have not ended as far as we know.
-    pub async fn sessions_open(&self) -> Result<Vec<String>, DbError> {
+    /// Sessions that have not ended as far as we know: their ids, and when they
+    /// were made, in seconds since the epoch.
+    pub async fn sessions_open(&self) -> Result<Vec<(String, i64)>, DbError> {
         self.transaction(|t| {
-            t.prepare_cached("SELECT id FROM sessions WHERE ended IS NULL")?
-                .query_map((), |row| row.get(0))?
+            t.prepare_cached("SELECT id, created FROM sessions WHERE ended IS NULL")?
+                .query_map((), |row| Ok((row.get(0)?, row.get(1)?)))?
                 .collect()
         })
         .await

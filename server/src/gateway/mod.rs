@@ -1,4 +1,5 @@
-//! Services on the sessions' gateway address, 192.168.0.1: DNS so far.
+//! Services on the sessions' gateway address, 192.168.0.1: DNS, and the forward
+//! proxy where a session has one.
 //!
 //! Host opens the sockets inside each session's network and lends copies; see
 //! [`drydock_protocol::gateway`]. So a service knows which session speaks by
@@ -6,13 +7,16 @@
 
 mod answer;
 mod lender;
+mod rate;
 mod serve;
 
 use std::path::PathBuf;
 
-use crate::sessions::Sessions;
+pub(crate) use answer::GATEWAY;
+
+use crate::{egress::Egress, sessions::Sessions};
 
 /// Serves the gateway sockets for ever; connects again when host restarts.
-pub async fn run(socket: PathBuf, sessions: Sessions) {
-    lender::run(&socket, &sessions).await;
+pub async fn run(socket: PathBuf, sessions: Sessions, egress: Egress) {
+    lender::run(&socket, &sessions, &egress).await;
 }

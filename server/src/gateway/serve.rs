@@ -2,10 +2,10 @@
 
 use std::{
     io,
-    net::{TcpListener as StdListener, UdpSocket as StdUdp},
+    net::{IpAddr, TcpListener as StdListener, UdpSocket as StdUdp},
     os::fd::OwnedFd,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use drydock_protocol::{
@@ -20,8 +20,11 @@ use tokio::{
     time::timeout,
 };
 
-use super::answer::{Zone, answer};
-use crate::sessions::Sessions;
+use super::{
+    answer::{Zone, answer},
+    rate::Rate,
+};
+use crate::{egress::Egress, sessions::Sessions};
 
 /// The longest question over UDP, in bytes; longer ones are cut and refused.
 const UDP_MAX: usize = 1232;
@@ -33,8 +36,13 @@ const TCP_MAX: usize = 16;
 const TCP_SILENCE: Duration = Duration::from_secs(5);
 
 /// Starts to answer on a socket.
-pub(super) fn start(name: &Name, fd: OwnedFd, sessions: &Sessions) -> io::Result<JoinHandle<()>> {
-    let zones = Zones { session: name.session.clone(), roster: sessions.watch() };
+pub(super) fn start(
+    name: &Name,
+    fd: OwnedFd,
+    sessions: &Sessions,
+    egress: &Egress,
+) -> io::Result<JoinHandle<()>> {
+    let zones = Zones { session: name.session.clone(), roster: sessions.watch(), rate: Arc::default() };
     match name.service {
         Service::DnsUdp => {
             let socket = StdUdp::from(fd);
@@ -42,14 +50,16 @@ pub(super) fn start(name: &Name, fd: OwnedFd, sessions: &Sessions) -> io::Result
             let socket = UdpSocket::from_std(socket)?;
             Ok(tokio::spawn(udp(socket, zones)))
         }
-        Service::DnsTcp => {
-            let listener = StdListener::from(fd);
-            listener.set_nonblocking(true)?;
-            let listener = TcpListener::from_std(listener)?;
-            Ok(tokio::spawn(tcp(listener, zones)))
-        }
+        Service::DnsTcp => Ok(tokio::spawn(tcp(listening(fd)?, zones))),
+        Service::Proxy => Ok(egress.serve(&name.session, listening(fd)?)),
         other => Err(io::Error::new(io::ErrorKind::Unsupported, format!("{other:?} is not served yet"))),
     }
+}
+
+fn listening(fd: OwnedFd) -> io::Result<TcpListener> {
+    let listener = StdListener::from(fd);
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
 }
 
 /// A session's names, as they are now.
@@ -57,6 +67,7 @@ pub(super) fn start(name: &Name, fd: OwnedFd, sessions: &Sessions) -> io::Result
 struct Zones {
     session: String,
     roster: watch::Receiver<Arc<Vec<Session>>>,
+    rate: Arc<Rate>,
 }
 
 impl Zones {
@@ -75,6 +86,10 @@ async fn udp(socket: UdpSocket, zones: Zones) {
             tokio::task::yield_now().await;
             continue;
         };
+        // Who asks too much gets no answer, which costs least.
+        if !zones.rate.allows(from.ip(), Instant::now()) {
+            continue;
+        }
         if let Some(reply) = answer(&buffer[..len], &zones.now()) {
             drop(socket.send_to(&reply, from).await);
         }
@@ -86,12 +101,12 @@ async fn tcp(listener: TcpListener, zones: Zones) {
     loop {
         let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 let zones = zones.clone();
                 tokio::spawn(async move {
                     let _slot = slot;
                     // Who breaks off is not answered: nothing to tell anybody.
-                    drop(converse(stream, zones).await);
+                    drop(converse(stream, peer.ip(), zones).await);
                 });
             }
             Err(error) => {
@@ -102,12 +117,15 @@ async fn tcp(listener: TcpListener, zones: Zones) {
     }
 }
 
-async fn converse(mut stream: TcpStream, zones: Zones) -> io::Result<()> {
+async fn converse(mut stream: TcpStream, peer: IpAddr, zones: Zones) -> io::Result<()> {
     let mut question = Vec::new();
     loop {
         let length = timeout(TCP_SILENCE, stream.read_u16()).await??;
         question.resize(usize::from(length), 0);
         timeout(TCP_SILENCE, stream.read_exact(&mut question)).await??;
+        if !zones.rate.allows(peer, Instant::now()) {
+            return Ok(());
+        }
         let Some(reply) = answer(&question, &zones.now()) else { return Ok(()) };
         let length = u16::try_from(reply.len()).map_err(io::Error::other)?;
         let mut message = length.to_be_bytes().to_vec();

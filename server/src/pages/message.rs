@@ -40,7 +40,7 @@ pub fn error_page(error: &AppError) -> Response {
     let title = match error {
         AppError::NotFound => "There is no such page",
         AppError::Full { .. } => "The room is full",
-        AppError::Busy(_) => "The server is busy",
+        AppError::Busy(_) | AppError::TooMany { .. } => "The server is busy",
         AppError::Internal { .. } => "This page could not be made",
         _ => "This can’t be done",
     };
@@ -49,7 +49,9 @@ pub fn error_page(error: &AppError) -> Response {
         _ => None,
     };
     let again = match error {
-        AppError::Internal { .. } | AppError::Busy(_) | AppError::Full { .. } => Some(String::new()),
+        AppError::Internal { .. } | AppError::Busy(_) | AppError::TooMany { .. } | AppError::Full { .. } => {
+            Some(String::new())
+        }
         _ => None,
     };
     let page = Message { frame: Frame::default(), title: title.to_owned(), text, near: None, again, code };

@@ -134,21 +134,45 @@ async fn note_gone(sessions: &Sessions, known: &[Session], live: &[Session]) {
         Ok(open) => open,
         Err(error) => return tracing::error!(%error, "cannot read the sessions that were given away"),
     };
-    for id in open.iter().filter(|id| !live.iter().any(|session| session.id == **id)) {
+    for (id, created) in open.iter().filter(|(id, _)| !live.iter().any(|session| session.id == *id)) {
         // One that was made since the list was read is there, though.
         if !matches!(sessions.shared.host.session(id).await, Err(error) if error.is_not_found()) {
             continue;
         }
         let last = known.iter().find(|session| session.id == *id);
-        if let Err(error) = sessions.shared.db.session_ended(id, reason(last)).await {
+        if let Err(error) = sessions.shared.db.session_ended(id, reason(last, *created)).await {
             tracing::error!(%error, "cannot note a session's end");
         }
     }
 }
 
 /// Why a session is gone that nobody here has ended.
-pub(super) fn reason(last: Option<&Session>) -> EndReason {
+pub(super) fn reason(last: Option<&Session>, created: i64) -> EndReason {
     // Host's clock and ours are one; a second covers the rounding.
     let due = |session: &Session| session.deadline <= crate::db::now() as u64 + 1;
-    if last.is_some_and(due) { EndReason::Time } else { EndReason::Gone }
+    match machine_started() {
+        _ if last.is_some_and(due) => EndReason::Time,
+        // Some seconds for a clock that was set meanwhile.
+        Some(started) if created + 5 < started => EndReason::Restart,
+        _ => EndReason::Gone,
+    }
+}
+
+/// When this machine was started, in seconds since the epoch: proc_stat(5).
+fn machine_started() -> Option<i64> {
+    let text = std::fs::read_to_string("/proc/stat").ok()?;
+    text.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_from_before_the_machines_start_ended_with_it() {
+        let started = machine_started().expect("the kernel tells when it started");
+        assert!(started > 0 && started <= crate::db::now());
+        assert_eq!(reason(None, started - 100), EndReason::Restart);
+        assert_eq!(reason(None, started + 100), EndReason::Gone);
+    }
 }

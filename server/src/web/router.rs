@@ -14,12 +14,12 @@ use tower_http::{
     timeout::RequestBodyTimeoutLayer, trace::TraceLayer,
 };
 
-use super::{cookies, headers, origin};
+use super::{address, cookies, headers, origin};
 use crate::{
-    api::{checks, events, files, nodes, progress, sessions, terminal},
+    api::{checks, events, files, line, nodes, progress, sessions, terminal},
     assets,
     error::AppError,
-    pages,
+    pages, previews,
     state::AppState,
 };
 
@@ -59,6 +59,7 @@ pub fn api() -> Vec<ApiRoute> {
         route("/api/sessions/{id}/nodes/{node}/terminals/{terminal}", &["GET"], get(terminal::attach)),
         route("/api/sessions/{id}/nodes/{node}/contents", &["GET"], get(nodes::contents)),
         route("/api/sessions/{id}/nodes/{node}/{verb}", &["POST"], post(nodes::verb)),
+        route("/api/labs/{lab}/line", &["GET"], get(line::wait)),
         route("/api/labs/{lab}/progress", &["GET"], get(progress::get)),
         route("/api/labs/{lab}/steps/{step}/progress", &["DELETE"], delete(progress::forget)),
         route("/api/labs/{lab}/steps/{step}/quiz", &["POST"], post(progress::quiz)),
@@ -85,9 +86,11 @@ pub fn router(app: AppState) -> Router {
         .layer(RequestBodyLimitLayer::new(BODY_MAX))
         .layer(RequestBodyTimeoutLayer::new(BODY_SILENCE))
         .layer(middleware::from_fn_with_state(app.clone(), cookies::know_learner))
+        .layer(middleware::from_fn_with_state(app.clone(), address::know_address))
         .layer(middleware::from_fn_with_state(app.clone(), origin::same_origin))
         .layer(middleware::from_fn_with_state(app.clone(), headers::secure))
         .layer(TraceLayer::new_for_http())
+        .layer(middleware::from_fn_with_state(app.clone(), previews::by_host))
         .with_state(app)
 }
 

@@ -20,7 +20,7 @@ use drydock_agent::frames::{FrameReader, FrameWriter};
 use drydock_protocol::{
     Hello,
     agent::{DONE, Exec, HELLO, Request, Status, ToClient},
-    host::{CreateSession, Extend, Failure, Instance, Node, NodeState, Session},
+    host::{CreateSession, Extend, Failure, Full, Instance, Node, NodeState, Resource, Session},
     terminal::{FromViewer, Size, ToViewer},
 };
 use tokio::net::{UnixListener, UnixStream, unix::OwnedReadHalf, unix::OwnedWriteHalf};
@@ -29,6 +29,8 @@ pub struct StubHost {
     dir: PathBuf,
     sessions: Mutex<BTreeMap<String, Session>>,
     made: AtomicU64,
+    /// How many nodes there may be.
+    pub nodes_max: AtomicU64,
     /// How long nobody typed, as the nodes say.
     pub idle_ms: Mutex<u64>,
 }
@@ -41,6 +43,7 @@ impl StubHost {
             dir: dir.into(),
             sessions: Mutex::default(),
             made: AtomicU64::new(0),
+            nodes_max: AtomicU64::new(4),
             idle_ms: Mutex::default(),
         });
         let listener = UnixListener::bind(dir.join("host.sock")).unwrap();
@@ -66,7 +69,7 @@ impl StubHost {
 }
 
 fn not_found() -> Refusal {
-    (StatusCode::NOT_FOUND, Json(Failure { message: "no such session".into() }))
+    (StatusCode::NOT_FOUND, Json(Failure { message: "no such session".into(), full: None }))
 }
 
 async fn instance() -> Json<Instance> {
@@ -108,8 +111,19 @@ async fn verb(
     Ok(Json(session.clone()))
 }
 
-async fn create(State(host): State<Arc<StubHost>>, Json(create): Json<CreateSession>) -> Json<Session> {
+async fn create(
+    State(host): State<Arc<StubHost>>,
+    Json(create): Json<CreateSession>,
+) -> Result<Json<Session>, Refusal> {
     let mut sessions = host.sessions.lock().unwrap();
+    let used = sessions.values().map(|session| session.nodes.len() as u64).sum::<u64>();
+    let (most, asked) = (host.nodes_max.load(Ordering::Relaxed), create.nodes.len() as u64);
+    if used + asked > most {
+        let soonest_deadline = sessions.values().map(|session| session.deadline).min();
+        let full = Some(Full { resource: Resource::Nodes, most, used, asked, soonest_deadline });
+        let failure = Failure { message: "no room".into(), full };
+        return Err((StatusCode::SERVICE_UNAVAILABLE, Json(failure)));
+    }
     let id = format!("{:026}", host.made.fetch_add(1, Ordering::Relaxed));
     let mut nodes = Vec::new();
     for (index, name) in create.nodes.iter().enumerate() {
@@ -142,7 +156,7 @@ async fn create(State(host): State<Arc<StubHost>>, Json(create): Json<CreateSess
         nodes,
     };
     sessions.insert(id, session.clone());
-    Json(session)
+    Ok(Json(session))
 }
 
 fn now() -> u64 {

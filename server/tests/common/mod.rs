@@ -85,6 +85,11 @@ impl TestServer {
         .await
     }
 
+    /// Stops, as at SIGTERM.
+    pub fn stop(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+    }
+
     /// Stops, then starts again on the same state.
     pub async fn restart(mut self) -> TestServer {
         self.stop.take().unwrap().send(()).unwrap();
@@ -113,9 +118,13 @@ impl TestServer {
         let (for_run, for_router) = (app.clone(), app.clone());
         let serving = tokio::spawn(async move {
             let sessions = for_run.sessions.clone();
-            let shutdown = async move { drop(stopped.await) };
+            let stopping = for_run.stopping.clone();
+            let shutdown = async move {
+                drop(stopped.await);
+                stopping.send_replace(true);
+            };
             tokio::select! {
-                () = serve(listener, None, router(for_router), shutdown) => {}
+                () = serve(listener, None, router(for_router), Default::default(), shutdown) => {}
                 () = sessions.run() => {}
             }
         });
@@ -153,6 +162,15 @@ fn settings(address: SocketAddr, labs: &Path) -> Settings {
         limits: Limits::default(),
         sessions_max: 10,
         nodes_max: 4,
+        policy: drydock_host::admission::Policy::default(),
+        learner_sessions_max: 3,
+        address_limits: drydock::config::AddressLimits { sessions_max: 0, sessions_per_minute: 0 },
+        trusted_proxies: Default::default(),
+        line_max: 10,
+        egress_allow: Default::default(),
+        egress_mb: 0,
+        preview_ports: None,
+        rates: Default::default(),
         session_minutes: 60,
         extend_minutes: 30,
         idle_minutes: 30,

@@ -17,7 +17,7 @@ pub const PIDS_RESERVE: u64 = 4096;
 
 /// What an idle node with a shell really takes, in KiB: its processes' share of
 /// memory, and what the kernel keeps for it. Set from BENCH.md.
-pub const IDLE_NODE_KIB: u64 = 10 * 1024 + 6 * 1024;
+pub const IDLE_NODE_KIB: u64 = 5 * 1024;
 
 /// How often over what the machine has may be promised.
 #[derive(Debug, Clone, Copy, PartialEq)]

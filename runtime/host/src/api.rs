@@ -17,7 +17,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use tokio::net::UnixListener;
+use tokio::{net::UnixListener, sync::watch};
 
 use crate::{error::HostError, host::Host, life, node::blocking, sessions};
 
@@ -27,13 +27,18 @@ const CONNECTIONS_MAX: usize = 256;
 
 type Answer<T> = Result<Json<T>, HostError>;
 
-/// Serves the API, forever.
-pub(crate) async fn serve(listener: UnixListener, host: Arc<Host>) {
+/// Serves the API until host stops, and then what has been asked already.
+pub(crate) async fn serve(listener: UnixListener, host: Arc<Host>, mut stopping: watch::Receiver<bool>) {
     let service = TowerToHyperService::new(router(host));
     let places = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
-        let stream = match listener.accept().await {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            // Without a sender, host has stopped as well.
+            _ = stopping.changed() => break,
+        };
+        let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
                 tracing::warn!("cannot accept a connection: {error}");
@@ -53,7 +58,8 @@ pub(crate) async fn serve(listener: UnixListener, host: Arc<Host>) {
                 tracing::debug!("a connection ended: {error}");
             }
         });
-    }
+    } // A caller closes its connection once it has its answer.
+    drop(places.acquire_many(CONNECTIONS_MAX as u32).await);
 }
 
 fn router(host: Arc<Host>) -> Router {

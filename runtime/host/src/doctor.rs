@@ -1,18 +1,23 @@
 //! What this machine has and lacks of what nodes need.
 
-use std::{fs, io, os::fd::AsFd, path::Path};
+mod kernel;
+mod overlay;
+mod settings;
+
+use std::{ffi::CString, fs, io, os::fd::AsFd, path::Path};
 
 use drydock_sandbox::{
     cgroup::layout::{Kind, Layout},
     id_map::{self, IdMap},
+    link,
     mount::{self, Attributes},
     namespaces,
 };
 
+pub use settings::{Change, Roots, apply, changes};
+
 use crate::modules;
 
-/// The oldest kernel that has all calls: overlays over id-mapped layers.
-const KERNEL: (u32, u32) = (5, 19);
 const NAMESPACES: [&str; 7] = ["user", "pid", "mnt", "net", "uts", "ipc", "cgroup"];
 const FILESYSTEMS: [&str; 7] = ["overlay", "ext4", "tmpfs", "proc", "sysfs", "devpts", "mqueue"];
 const TOOLS: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
@@ -28,20 +33,39 @@ pub struct Feature {
     pub needed: bool,
     /// What it is for.
     pub what_for: String,
+    /// What is lost without it.
+    pub lost: String,
     /// What to do when it is missing.
     pub what_to_do: String,
 }
 
-/// Looks at this machine. `state_dir` need not exist.
+impl Feature {
+    fn without(mut self, lost: &str) -> Feature {
+        self.lost = lost.into();
+        self
+    }
+}
+
+/// Looks at this machine: all that there is to say. `state_dir` need not exist.
+pub fn report(state_dir: &Path, web_user: &str) -> Vec<Feature> {
+    let mut found = features(state_dir);
+    found.extend([disk_rate(), vxlan(), tun(), docker_socket(web_user), state_directory(state_dir)]);
+    found.extend(settings::features(&Roots::machine()));
+    found
+}
+
+/// What host looks at before it starts.
 pub fn features(state_dir: &Path) -> Vec<Feature> {
-    let mut found = vec![kernel(), root()];
+    let mut found: Vec<_> = kernel::features(&release()).into();
+    found.push(root());
     found.extend(NAMESPACES.map(namespace));
     found.push(user_namespaces_allowed());
     found.extend(FILESYSTEMS.map(filesystem));
-    found.extend([id_mapped_mounts(state_dir), loop_devices(), mkfs(), links(), seccomp()]);
+    found.extend([overlay_in_user_namespace(), id_mapped_mounts(state_dir)]);
+    found.extend([loop_devices(), mkfs(), links(), seccomp()]);
     found.extend(controllers());
     found.extend(delegation());
-    found.extend([kernel_modules(), nftables(), swap_accounting(), typing_ioctl()]);
+    found.extend([kernel_modules(), nftables(), swap_accounting()]);
     found
 }
 
@@ -55,20 +79,22 @@ pub fn complaint(features: &[Feature]) -> Option<String> {
 }
 
 fn needed(name: impl Into<String>, ok: bool, what_for: &str, what_to_do: &str) -> Feature {
-    Feature { name: name.into(), ok, needed: true, what_for: what_for.into(), what_to_do: what_to_do.into() }
+    Feature {
+        name: name.into(),
+        ok,
+        needed: true,
+        what_for: what_for.into(),
+        lost: "host does not start".into(),
+        what_to_do: what_to_do.into(),
+    }
 }
 
 fn useful(name: impl Into<String>, ok: bool, what_for: &str, what_to_do: &str) -> Feature {
-    Feature { needed: false, ..needed(name, ok, what_for, what_to_do) }
+    Feature { needed: false, lost: what_for.into(), ..needed(name, ok, what_for, what_to_do) }
 }
 
-fn kernel() -> Feature {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let mut numbers = release.split(['.', '-']).map_while(|part| part.trim().parse::<u32>().ok());
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    let (major, minor) = KERNEL;
-    let name = format!("Linux {major}.{minor} or newer");
-    needed(name, version >= KERNEL, "nodes share image layers", "install a newer kernel (Debian 12 has 6.1)")
+fn release() -> String {
+    fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default()
 }
 
 fn root() -> Feature {
@@ -139,7 +165,7 @@ fn links() -> Feature {
 }
 
 fn make_links(namespace: &std::os::fd::OwnedFd) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    use drydock_sandbox::link::{self, End};
+    use drydock_sandbox::link::End;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let handle = link::connect_in(namespace.as_fd())?;
@@ -190,6 +216,14 @@ fn delegation() -> Option<Feature> {
     Some(useful("control groups with nsdelegate", layout.namespaces_delegate, what_for, what_to_do))
 }
 
+/// Whether a disk's speed can be held down.
+fn disk_rate() -> Feature {
+    let ok = Layout::detect().is_ok_and(|layout| layout.limits_devices());
+    let what_to_do = "use a kernel with CONFIG_BLK_DEV_THROTTLING, and control groups with `blkio` or `io`";
+    useful("disk rate", ok, "a node's disk is held to disk_mb_s", what_to_do)
+        .without("one node can keep the machine's disk busy")
+}
+
 /// Host loads them when it starts.
 fn kernel_modules() -> Feature {
     let missing: Vec<_> =
@@ -226,15 +260,66 @@ fn swap_accounting() -> Feature {
     useful("swap counted or off", swapless || counted, "a node's memory limit holds", what_to_do)
 }
 
-fn typing_ioctl() -> Feature {
-    let value = fs::read_to_string("/proc/sys/dev/tty/legacy_tiocsti").unwrap_or_default();
-    let what_to_do = "sysctl dev.tty.legacy_tiocsti=0 (nodes refuse the call in any case)";
-    useful(
-        "no typing into terminals by ioctl",
-        value.trim() != "1",
-        "a second lock on learners' terminals",
-        what_to_do,
-    )
+fn vxlan() -> Feature {
+    let attempt = || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let namespace = namespaces::new_network_namespace(|| Ok(()))?;
+        let make = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                let handle = link::connect_in(namespace.as_fd())?;
+                Ok(link::add_vxlan(&handle, "vxlan0", 7).await?)
+            })
+        };
+        std::thread::scope(|scope| scope.spawn(make).join())
+            .unwrap_or_else(|_| Err("the attempt panicked".into()))
+    };
+    let ok = attempt().is_ok();
+    useful("vxlan links", ok, "overlay networks of a swarm", "modprobe vxlan")
+        .without("labs about swarm networks don't work")
+}
+
+fn overlay_in_user_namespace() -> Feature {
+    let what_to_do = "use Linux 5.11 or newer, with overlay for user namespaces (Debian's has it)";
+    let attempt = overlay::attempt();
+    let ok = attempt.inspect_err(|error| tracing::debug!("no overlay in a user namespace: {error}")).is_ok();
+    needed("overlay in a user namespace", ok, "the root of each container", what_to_do)
+}
+
+fn tun() -> Feature {
+    let opened = fs::File::options().read(true).write(true).open("/dev/net/tun");
+    useful("/dev/net/tun", opened.is_ok(), "labs that make tunnels", "modprobe tun")
+        .without("programs in nodes can't make tun and tap links")
+}
+
+/// The machine's own Docker is a way to root for whoever may use its socket.
+fn docker_socket(web_user: &str) -> Feature {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    let found = fs::metadata("/var/run/docker.sock").ok().filter(|found| found.file_type().is_socket());
+    let open = found.is_some_and(|found| {
+        let user = nix::unistd::User::from_name(web_user).ok().flatten();
+        let in_group = user.is_some_and(|user| {
+            let name = CString::new(web_user).unwrap_or_default();
+            let groups = nix::unistd::getgrouplist(&name, user.gid).unwrap_or_default();
+            groups.iter().any(|group| group.as_raw() == found.gid())
+        });
+        found.mode() & 0o002 != 0 || (in_group && found.mode() & 0o020 != 0)
+    });
+    let what_to_do =
+        format!("take {web_user} from the group that may open /var/run/docker.sock, and others too");
+    useful("Docker's socket closed to web", !open, "a hole in the web server is no way to root", &what_to_do)
+        .without("whoever takes over the web server has the machine")
+}
+
+fn state_directory(state_dir: &Path) -> Feature {
+    use std::os::unix::fs::MetadataExt;
+    let safe = match fs::metadata(state_dir) {
+        Ok(found) => found.uid() == 0 && found.mode() & 0o066 == 0,
+        // It is made by the first start.
+        Err(_) => true,
+    };
+    let what_to_do = format!("chown root {0} && chmod 0711 {0}", state_dir.display());
+    useful("state directory closed to others", safe, "disks and sessions are root's to see", &what_to_do)
+        .without("users of this machine can see learners' disks")
 }
 
 #[cfg(test)]
@@ -243,9 +328,10 @@ mod tests {
 
     #[test]
     fn each_feature_says_what_it_is_for_and_what_to_do() {
-        let features = features(Path::new("/var/lib/drydock"));
+        let features = report(Path::new("/var/lib/drydock"), "nobody");
         for feature in &features {
-            assert!(!feature.what_for.is_empty() && !feature.what_to_do.is_empty(), "{feature:?}");
+            let words = [&feature.what_for, &feature.lost, &feature.what_to_do];
+            assert!(words.iter().all(|words| !words.is_empty()), "{feature:?}");
         }
         let missing = Feature { ok: false, ..loop_devices() };
         let words = complaint(&[missing]).unwrap();

@@ -22,6 +22,8 @@ use tokio::{
 
 /// The longest hello: some 4,000 sockets.
 const HELLO_MAX: usize = 512 * 1024;
+/// How long whoever connects may take to send it.
+const HELLO_WITHIN: std::time::Duration = std::time::Duration::from_secs(10);
 /// Changes that may queue for a connection before it is dropped.
 const QUEUE: usize = 4096;
 /// Most connections at once; web has one.
@@ -110,7 +112,8 @@ impl Gateway {
         is_session: &(impl Fn(&str) -> bool + Sync),
         handed_back: &(impl Fn() + Sync),
     ) -> io::Result<()> {
-        for (name, socket) in receive(stream).await? {
+        let hello = tokio::time::timeout(HELLO_WITHIN, receive(stream));
+        for (name, socket) in hello.await.map_err(|_| io::Error::other("it sent no hello in time"))?? {
             if is_session(&name.session) {
                 self.add(name, socket);
             }

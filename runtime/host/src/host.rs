@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -46,6 +49,10 @@ pub(crate) struct Session {
     pub(crate) id: String,
     /// What is also in its file.
     record: Mutex<Record>,
+    /// The file lacks something of it.
+    unsaved: AtomicBool,
+    /// Nodes that have ended and may have left something behind.
+    unclean: Mutex<BTreeSet<String>>,
     /// Set as soon as it is made or opened.
     pub(crate) network: OnceCell<Network>,
     /// Held by whoever removes it.
@@ -141,8 +148,13 @@ impl Host {
         // Locked until the record is there, without which a lease is void.
         let leases = self.leases()?;
         let id = record.session.id.clone();
-        self.lease(&leases, &sessions, &id, &mut record.session.nodes)?;
-        record.save(&self.instance.sessions_dir())?;
+        let leased = self
+            .lease(&leases, &sessions, &id, &mut record.session.nodes)
+            .and_then(|()| record.save(&self.instance.sessions_dir()));
+        if let Err(error) = leased {
+            self.give_back(&leases, &id, &record.session.nodes);
+            return Err(error);
+        }
         let session = Arc::new(Session::new(record));
         sessions.insert(session.id.clone(), session.clone());
         Ok(session)
@@ -160,9 +172,26 @@ impl Host {
         let mut node = make(&record)?;
         self.check_room(&machine, &sessions, &record.session.limits, 1)?;
         let leases = self.leases()?;
-        self.lease(&leases, &sessions, &session.id, std::slice::from_mut(&mut node))?;
-        session.update(self, |record| record.session.nodes.push(node.clone()))?;
-        Ok(node)
+        let leased = self
+            .lease(&leases, &sessions, &session.id, std::slice::from_mut(&mut node))
+            .and_then(|()| session.update(self, |record| record.session.nodes.push(node.clone())));
+        match leased {
+            Ok(()) => Ok(node),
+            Err(error) => {
+                self.give_back(&leases, &session.id, &[node]);
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives back the ranges of nodes that came to nothing.
+    fn give_back(&self, leases: &Leases, id: &str, nodes: &[Node]) {
+        let record = record::path(&self.instance.sessions_dir(), id);
+        for node in nodes.iter().filter(|node| node.base_id != 0) {
+            if let Err(error) = leases.give_back(node.base_id, &record) {
+                tracing::error!("{error}");
+            }
+        }
     }
 
     /// What the machine has right now.
@@ -248,6 +277,7 @@ impl Host {
             cut: node.cut,
             limits: record.session.limits,
             features: record.session.features,
+            rates: self.config.rates,
             check_disk: false,
         })
     }
@@ -274,6 +304,8 @@ impl Session {
         Session {
             id: record.session.id.clone(),
             record: Mutex::new(record),
+            unsaved: AtomicBool::new(false),
+            unclean: Mutex::default(),
             network: OnceCell::new(),
             ending: tokio::sync::Mutex::default(),
             nodes: Mutex::default(),
@@ -289,36 +321,60 @@ impl Session {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes what is known, in the file first.
+    /// Changes what is known, in the file first: for what is yet to be done.
     pub(crate) fn update(&self, host: &Host, change: impl FnOnce(&mut Record)) -> Result<(), HostError> {
         let mut record = self.locked();
         let mut changed = record.clone();
         change(&mut changed);
+        changed.settle();
         changed.save(&host.instance.sessions_dir())?;
         *record = changed;
+        self.unsaved.store(false, Ordering::Relaxed);
         Ok(())
     }
 
-    /// Changes a node's state, and what goes with it.
-    pub(crate) fn set_state(
-        &self,
-        host: &Host,
-        name: &str,
-        state: NodeState,
-        error: Option<String>,
-    ) -> Result<(), HostError> {
-        self.update(host, |record| {
-            if state != NodeState::Running && state != NodeState::Foreign {
-                record.processes.remove(name);
-            }
-            if let Some(node) = record.node_mut(name) {
-                if state != NodeState::Running && state != NodeState::Foreign {
-                    node.pid = None;
-                }
-                node.state = state;
-                node.error = error;
-            }
-        })
+    /// Changes what is known, for what has happened already: it holds though the
+    /// file can't be written, on a full disk say. That is tried again later.
+    pub(crate) fn note(&self, host: &Host, change: impl FnOnce(&mut Record)) {
+        let mut record = self.locked();
+        change(&mut record);
+        record.settle();
+        self.save(host, &record);
+    }
+
+    /// Writes the file if it lacks something that was noted.
+    pub(crate) fn save_if_due(&self, host: &Host) {
+        let record = self.locked();
+        if self.unsaved.load(Ordering::Relaxed) {
+            self.save(host, &record);
+        }
+    }
+
+    /// Whoever calls it holds the record's lock.
+    fn save(&self, host: &Host, record: &Record) {
+        let saved = record.save(&host.instance.sessions_dir());
+        self.unsaved.store(saved.is_err(), Ordering::Relaxed);
+        if let Err(error) = saved {
+            tracing::error!("{error}; it is tried again");
+        }
+    }
+
+    /// Notes that a node failed, and that what it left must be removed before
+    /// long.
+    pub(crate) fn set_failed(&self, host: &Host, name: &str, words: String) {
+        self.set_state(host, name, NodeState::Failed, Some(words));
+        self.unclean.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_string());
+        host.deadlines.notify_one();
+    }
+
+    /// Takes the nodes whose leavings are to be removed.
+    pub(crate) fn take_unclean(&self) -> BTreeSet<String> {
+        std::mem::take(&mut *self.unclean.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Notes a node's state, and what goes with it.
+    pub(crate) fn set_state(&self, host: &Host, name: &str, state: NodeState, error: Option<String>) {
+        self.note(host, |record| record.set_state(name, state, error));
     }
 
     /// The lock of a node.

@@ -12,6 +12,7 @@
 //! | [`stage`] | the process that becomes a node's PID 1 |
 //! | `api`, `sessions`, `life` | the API; sessions; a node's verbs |
 //! | `node`, `network`, `program` | starting a node; a session's network; the node's program |
+//! | `disk_rate` | how fast a node's disk is |
 //! | `modules` | kernel modules that nodes need |
 //! | `gateway`, `cgroups` | sockets lent to web; cgroup requests of nodes |
 //! | `record`, `lease`, `process`, `adopt` | what outlives host, and taking it up again |
@@ -21,6 +22,7 @@ mod adopt;
 mod api;
 mod cgroups;
 pub mod config;
+mod disk_rate;
 pub mod doctor;
 mod error;
 mod gateway;
@@ -62,6 +64,12 @@ pub use error::HostError;
 use host::{Host, Parts};
 use instance::Instance;
 
+/// How long requests that are under way may take once host stops.
+const FINISH_WITHIN: std::time::Duration = std::time::Duration::from_secs(8);
+
+/// How long a state directory may still be another host's.
+const TAKEN_FOR: std::time::Duration = std::time::Duration::from_secs(3);
+
 /// Runs host until `shutdown` is done. Sessions go on without it, and the next
 /// start takes them up.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), HostError> {
@@ -82,7 +90,11 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let layout = Layout::detect()?;
     let host =
         Arc::new(Host::new(Parts { config, instance, layout, stage_program, node_program, socket_group })?);
-    Group::new(host.layout.clone(), host.instance.group()).create()?;
+    {
+        // Another instance may be removing what all of them share.
+        let _leases = host.leases()?;
+        Group::new(host.layout.clone(), host.instance.group()).create()?;
+    }
     adopt::adopt(&host).await?;
     prune_store(&host).await?;
 
@@ -95,12 +107,14 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         move |session| asked.session(session).is_ok(),
         move || open_missing_sockets(&told),
     );
-    let tasks = [
-        tokio::spawn(api::serve(api, host.clone())),
-        tokio::spawn(lend),
-        tokio::spawn(sessions::watch_deadlines(host.clone())),
-    ];
+    let (stop, stopping) = tokio::sync::watch::channel(false);
+    let api = tokio::spawn(api::serve(api, host.clone(), stopping));
+    let tasks = [tokio::spawn(lend), tokio::spawn(sessions::watch_deadlines(host.clone()))];
     shutdown.await;
+    stop.send_replace(true);
+    if tokio::time::timeout(FINISH_WITHIN, api).await.is_err() {
+        tracing::warn!("requests are still under way; the next start removes what they leave half made");
+    }
     tasks.iter().for_each(tokio::task::JoinHandle::abort);
     tidy(&host)
 }
@@ -124,9 +138,11 @@ fn tidy(host: &Host) -> Result<(), HostError> {
         return Ok(());
     }
     sessions::remove_directory(&host.instance.run_dir)?;
-    host.leases()?.tidy()?;
-    let ours = Group::new(host.layout.clone(), host.instance.group());
-    Ok(ours.remove()?)
+    disk_rate::forget_unused(&host.layout)?;
+    let leases = host.leases()?;
+    Group::new(host.layout.clone(), host.instance.group()).remove()?;
+    Group::new(host.layout.clone(), instance::GROUP).remove_if_empty()?;
+    leases.tidy()
 }
 
 /// A node takes some ten descriptors; the usual limit would end at a hundred.
@@ -168,14 +184,23 @@ fn make_directory(path: &Path, mode: u32) -> Result<(), HostError> {
         .map_err(HostError::file("make", path))
 }
 
-/// Makes sure that no other host runs with this state directory.
+/// Makes sure that no other host runs with this state directory. One that was
+/// just killed may be a moment from its end.
 fn take(instance: &Instance) -> Result<Flock<File>, HostError> {
     let path = instance.sessions_dir().with_file_name("host.lock");
-    let file = File::create(&path).map_err(HostError::file("make", &path))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-        nix::Error::EWOULDBLOCK => HostError::Taken(instance.state_dir.clone()),
-        errno => HostError::file("lock", path)(errno.into()),
-    })
+    let mut file = File::create(&path).map_err(HostError::file("make", &path))?;
+    let until = std::time::Instant::now() + TAKEN_FOR;
+    loop {
+        file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            Err((_, nix::Error::EWOULDBLOCK)) if std::time::Instant::now() > until => {
+                return Err(HostError::Taken(instance.state_dir.clone()));
+            }
+            Err((file, nix::Error::EWOULDBLOCK)) => file,
+            Err((_, errno)) => return Err(HostError::file("lock", path)(errno.into())),
+        };
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
 }
 
 fn group_of(user: &str) -> Result<u32, HostError> {

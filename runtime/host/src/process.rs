@@ -46,7 +46,8 @@ impl Process {
     }
 }
 
-fn boot_id() -> io::Result<String> {
+/// Which start of the machine this is.
+pub(crate) fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_string())
 }
 

@@ -8,10 +8,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use drydock_protocol::host::{Node, Session};
+use drydock_protocol::host::{Node, NodeState, Session};
 use serde::{Deserialize, Serialize};
 
-use crate::{error::HostError, ids, process::Process};
+use crate::{
+    error::HostError,
+    ids,
+    process::{self, Process},
+};
 
 const VERSION: u32 = 1;
 
@@ -21,6 +25,14 @@ pub(crate) struct Record {
     version: u32,
     /// It is being removed: whoever reads this goes on with that.
     pub(crate) ended: bool,
+    /// It was never whole since it was asked for: after a crash nobody knows
+    /// of it, so it is removed.
+    #[serde(default)]
+    pub(crate) making: bool,
+    /// The start of the machine in which it was made. Nothing of it outlives
+    /// that.
+    #[serde(default)]
+    boot: Option<String>,
     /// What callers see.
     pub(crate) session: Session,
     /// The first processes of its nodes.
@@ -29,7 +41,22 @@ pub(crate) struct Record {
 
 impl Record {
     pub(crate) fn new(session: Session) -> Record {
-        Record { version: VERSION, ended: false, session, processes: BTreeMap::new() }
+        // Whoever can't tell the boot finds no session of another one either.
+        let boot = process::boot_id().ok();
+        Record { version: VERSION, ended: false, making: true, boot, session, processes: BTreeMap::new() }
+    }
+
+    /// Whether the machine was started again since the session was made.
+    pub(crate) fn is_of_earlier_boot(&self) -> io::Result<bool> {
+        match &self.boot {
+            Some(boot) => Ok(*boot != process::boot_id()?),
+            None => Ok(false),
+        }
+    }
+
+    /// Notes when the session has become whole: all nodes are made, or failed.
+    pub(crate) fn settle(&mut self) {
+        self.making &= self.session.nodes.iter().any(|node| node.state == NodeState::Creating);
     }
 
     pub(crate) fn node(&self, name: &str) -> Option<&Node> {
@@ -40,21 +67,38 @@ impl Record {
         self.session.nodes.iter_mut().find(|node| node.name == name)
     }
 
+    /// Changes a node's state, and what goes with it.
+    pub(crate) fn set_state(&mut self, name: &str, state: NodeState, error: Option<String>) {
+        let runs = matches!(state, NodeState::Running | NodeState::Foreign);
+        if !runs {
+            self.processes.remove(name);
+        }
+        if let Some(node) = self.node_mut(name) {
+            if !runs {
+                node.pid = None;
+            }
+            node.state = state;
+            node.error = error;
+        }
+    }
+
     /// Writes the file. A crash leaves the old one or the new one.
     pub(crate) fn save(&self, directory: &Path) -> Result<(), HostError> {
         let path = path(directory, &self.session.id);
         let aside = path.with_extension("json.new");
         let failed = |source| HostError::Record { path: path.clone(), source };
         let text = serde_json::to_vec(self).map_err(|error| failed(error.into()))?;
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&aside)
-            .map_err(failed)?;
-        file.write_all(&text).map_err(failed)?;
-        fs::rename(&aside, &path).map_err(failed)
+        let mut options = fs::OpenOptions::new();
+        let opened = options.write(true).create(true).truncate(true).mode(0o600).open(&aside);
+        let written =
+            opened.and_then(|mut file| file.write_all(&text)).and_then(|()| fs::rename(&aside, &path));
+        if written.is_err()
+            && let Err(error) = fs::remove_file(&aside)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::error!("cannot remove {}: {error}", aside.display());
+        }
+        written.map_err(failed)
     }
 
     /// Removes the file; it is no error if it is gone.
@@ -69,7 +113,8 @@ impl Record {
     }
 }
 
-/// All records, and the files that are none (a half-written one, say).
+/// All records, and the files that are none (a half-written one, say). One that
+/// can't be read right now may be good, so that is an error.
 pub(crate) fn load(directory: &Path) -> Result<(Vec<Record>, Vec<PathBuf>), HostError> {
     let failed = |source| HostError::Record { path: directory.to_path_buf(), source };
     let (mut records, mut damaged) = (Vec::new(), Vec::new());
@@ -77,6 +122,9 @@ pub(crate) fn load(directory: &Path) -> Result<(Vec<Record>, Vec<PathBuf>), Host
         let path = entry.map_err(failed)?.path();
         match read(&path) {
             Ok(record) => records.push(record),
+            Err(HostError::Record { source, path }) if !is_damaged(&source) => {
+                return Err(HostError::Record { source, path });
+            }
             Err(error) => {
                 tracing::error!("session file {} is of no use: {error}", path.display());
                 damaged.push(path);
@@ -84,6 +132,11 @@ pub(crate) fn load(directory: &Path) -> Result<(Vec<Record>, Vec<PathBuf>), Host
         }
     }
     Ok((records, damaged))
+}
+
+/// Whether an error is about what a file holds.
+fn is_damaged(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
 }
 
 fn read(file: &Path) -> Result<Record, HostError> {

@@ -14,7 +14,7 @@ use futures_util::TryStreamExt;
 use netlink_sys::{Socket, TokioSocket, protocols::NETLINK_ROUTE};
 pub use rtnetlink::Handle;
 use rtnetlink::{
-    LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+    LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVxlan, RouteMessageBuilder,
     packet_route::{
         link::{InfoData, InfoVeth, LinkAttribute},
         neighbour::{NeighbourFlags, NeighbourState},
@@ -171,6 +171,12 @@ pub async fn add_veth(handle: &Handle, near: &End<'_>, far: &End<'_>) -> Result<
         .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
         .build();
     handle.link().add(pair).execute().await.map_err(refused("make veth", near.name))
+}
+
+/// Makes a VXLAN link with this network identifier, down.
+pub async fn add_vxlan(handle: &Handle, name: &str, vni: u32) -> Result<(), LinkError> {
+    let vxlan = LinkVxlan::new(name, vni).port(4789).build();
+    handle.link().add(vxlan).execute().await.map_err(refused("make vxlan", name))
 }
 
 fn end<T>(mut builder: LinkMessageBuilder<T>, end: &End<'_>) -> LinkMessageBuilder<T> {

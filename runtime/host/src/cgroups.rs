@@ -6,7 +6,7 @@
 use std::{
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use drydock_agent::{Agent, AgentError};
@@ -25,6 +25,9 @@ const PIDS_MAX: u64 = 1 << 22;
 const MEMORY_MIN: u64 = 6 << 20;
 const MEMORY_MAX: u64 = 1 << 50;
 const RETRY: Duration = Duration::from_millis(500);
+/// How many requests a node may make in [`SPAN`]; what is more waits.
+const REQUESTS_MAX: u32 = 200;
+const SPAN: Duration = Duration::from_secs(2);
 
 /// Answers the requests of one node until the task is ended with it.
 pub(crate) async fn serve(agent_socket: PathBuf, inner: Group) {
@@ -40,7 +43,9 @@ pub(crate) async fn serve(agent_socket: PathBuf, inner: Group) {
 
 async fn connection(agent_socket: &PathBuf, inner: &Group) -> Result<(), AgentError> {
     let mut requests = Agent::connect(agent_socket).await?.cgroups().await?;
+    let mut pace = Pace { began: Instant::now(), count: 0 };
     while let Some(request) = requests.next().await? {
+        tokio::time::sleep(pace.wait(Instant::now())).await;
         let inner = inner.clone();
         let seq = request.seq;
         let handled = tokio::task::spawn_blocking(move || handle(&inner, &request)).await;
@@ -53,6 +58,27 @@ async fn connection(agent_socket: &PathBuf, inner: &Group) -> Result<(), AgentEr
         requests.answer(&Answer { seq, result }, &fds).await?;
     }
     Ok(())
+}
+
+/// Keeps a node from having host do nothing but its requests.
+struct Pace {
+    began: Instant,
+    count: u32,
+}
+
+impl Pace {
+    /// How long a request that came now has to wait.
+    fn wait(&mut self, now: Instant) -> Duration {
+        let mut wait = Duration::ZERO;
+        if self.count == REQUESTS_MAX {
+            wait = (self.began + SPAN).saturating_duration_since(now);
+        }
+        if now + wait >= self.began + SPAN {
+            *self = Pace { began: now + wait, count: 0 };
+        }
+        self.count += 1;
+        wait
+    }
 }
 
 fn handle(inner: &Group, request: &Request) -> Result<(Outcome, Vec<OwnedFd>), String> {
@@ -116,6 +142,20 @@ fn clamp(limits: &Limits) -> GroupLimits {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn requests_beyond_the_most_wait_for_the_next_span() {
+        let began = Instant::now();
+        let mut pace = Pace { began, count: 0 };
+        let later = began + SPAN / 4;
+        assert!((0..REQUESTS_MAX).all(|_| pace.wait(later) == Duration::ZERO));
+        assert_eq!(pace.wait(later), SPAN - SPAN / 4);
+        // That one was the first of the next span.
+        let next = began + SPAN;
+        assert!((1..REQUESTS_MAX).all(|_| pace.wait(next) == Duration::ZERO));
+        assert_eq!(pace.wait(next), SPAN);
+        assert_eq!(pace.wait(next + SPAN * 5), Duration::ZERO);
+    }
 
     #[test]
     fn values_from_a_node_are_clamped() {

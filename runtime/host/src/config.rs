@@ -30,6 +30,23 @@ pub struct Config {
     pub policy: Policy,
     /// The longest time a session may still have, in seconds.
     pub session_seconds_max: u64,
+    /// How fast each node's disk and link are.
+    pub rates: Rates,
+}
+
+/// How much each node may read, write, send and receive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rates {
+    /// The disk, each way, in MiB a second.
+    pub disk_mb_s: u64,
+    /// The link to the session's network, each way, in MiB a second.
+    pub network_mb_s: u64,
+}
+
+impl Default for Rates {
+    fn default() -> Rates {
+        Rates { disk_mb_s: 100, network_mb_s: 100 }
+    }
 }
 
 impl Config {
@@ -46,6 +63,7 @@ impl Config {
             session_nodes_max: 10,
             policy: Policy::default(),
             session_seconds_max: 8 * 3600,
+            rates: Rates::default(),
         }
     }
 }

@@ -10,7 +10,7 @@ use axum::{
 use drydock_protocol::host::{Failure, Full};
 use drydock_sandbox::{
     cgroup::CgroupError, disk::DiskError, id_map::IdMapError, link::LinkError, loop_device::LoopError,
-    mount::MountError, namespaces::NamespaceError, spawn::SpawnError,
+    mount::MountError, namespaces::NamespaceError, nft::NftError, spawn::SpawnError,
 };
 use thiserror::Error;
 
@@ -90,6 +90,9 @@ pub enum HostError {
     /// See [`NamespaceError`].
     #[error(transparent)]
     Namespace(#[from] NamespaceError),
+    /// See [`NftError`].
+    #[error(transparent)]
+    Nft(#[from] NftError),
     /// See [`SpawnError`].
     #[error(transparent)]
     Spawn(#[from] SpawnError),

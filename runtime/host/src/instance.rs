@@ -12,6 +12,8 @@ use sha2::{Digest, Sha256};
 pub const DEFAULT_STATE: &str = "/var/lib/drydock";
 const RUN: &str = "/run/drydock";
 const NAME_MAX: usize = 12;
+/// The control group of all instances.
+pub(crate) const GROUP: &str = "drydock";
 
 /// An instance of Drydock.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +91,7 @@ impl Instance {
 
     /// The control group that holds all of the instance's.
     pub(crate) fn group(&self) -> String {
-        format!("drydock/{}", self.name)
+        format!("{GROUP}/{}", self.name)
     }
 }
 

@@ -4,6 +4,7 @@
 //! file whose node has the range. Where that file is gone, the lease is void.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io,
     path::{Path, PathBuf},
@@ -43,8 +44,28 @@ impl Leases {
         if owner.is_some_and(|owner| owner != record && owner.exists()) {
             return Ok(false);
         }
-        fs::write(&path, record.as_os_str().as_encoded_bytes()).map_err(HostError::file("write", &path))?;
+        if let Err(error) = fs::write(&path, record.as_os_str().as_encoded_bytes()) {
+            // Half of a path names nobody; a lease that can't be removed is void.
+            let _ = fs::remove_file(&path);
+            return Err(HostError::file("write", &path)(error));
+        }
         Ok(true)
+    }
+
+    /// Removes the leases of an instance that no node of it has: `owners` are
+    /// its sessions' files by the ranges of their nodes.
+    pub(crate) fn sweep(&self, sessions: &Path, owners: &BTreeMap<u32, PathBuf>) -> Result<(), HostError> {
+        for entry in fs::read_dir(&self.directory).map_err(HostError::file("list", &self.directory))? {
+            let path = entry.map_err(HostError::file("list", &self.directory))?.path();
+            let owner = PathBuf::from(fs::read_to_string(&path).map_err(HostError::file("read", &path))?);
+            let base = path.file_name().and_then(|name| name.to_str()?.parse().ok());
+            let is_had = base.and_then(|base| owners.get(&base)) == Some(&owner);
+            if owner.parent() == Some(sessions) && !is_had {
+                tracing::warn!("giving back the ids of {}, which no node has", path.display());
+                fs::remove_file(&path).map_err(HostError::file("remove", path))?;
+            }
+        }
+        Ok(())
     }
 
     /// Gives a range back, if it is the session's.
@@ -99,6 +120,11 @@ mod tests {
         assert!(!leases.take(7, &other).unwrap());
         leases.give_back(7, &other).unwrap();
         assert!(!leases.take(7, &other).unwrap(), "only its owner gives it back");
+        leases.sweep(Path::new("/elsewhere"), &BTreeMap::new()).unwrap();
+        leases.sweep(&run, &BTreeMap::from([(7, one.clone())])).unwrap();
+        assert!(!leases.take(7, &other).unwrap(), "a sweep leaves what a node or another instance has");
+        leases.sweep(&run, &BTreeMap::from([(8, one.clone())])).unwrap();
+        assert!(leases.take(7, &one).unwrap(), "no node of its session has the range");
         fs::remove_file(&one).unwrap();
         assert!(leases.take(7, &other).unwrap(), "the session's file is gone");
         // That one never got its file, so its lease is void too.

@@ -1,13 +1,13 @@
 //! A node's life: its verbs, and what happens when it ends by itself.
 
-use std::{fs, io, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fs, io, sync::Arc, time::Duration};
 
 use drydock_agent::{Agent, AgentError};
 use drydock_protocol::host::{NodeState, Session as SessionView, Verb};
-use drydock_sandbox::cgroup::layout::Kind;
+use drydock_sandbox::cgroup::{Group, layout::Kind};
 
 use crate::{
-    cgroups,
+    cgroups, disk_rate,
     error::HostError,
     host::{Host, Live, Session, no_node},
     node::{self, Running},
@@ -20,6 +20,9 @@ use crate::{
 const GRACE: Duration = Duration::from_secs(3);
 /// After which a stop becomes a kill.
 const STOP_WITHIN: Duration = Duration::from_secs(8);
+
+/// The pause before what a node left is tried to be removed again.
+const CLEAN_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Does what a verb says.
 pub(crate) async fn act(
@@ -60,7 +63,7 @@ async fn begin(
     }
     let mut plan = host.plan(session, name)?;
     plan.check_disk = lived_through_crash(session, name)?;
-    session.set_state(host, name, NodeState::Creating, None)?;
+    session.update(host, |record| record.set_state(name, NodeState::Creating, None))?;
     let started = match node::start(&plan, session.network()?).await {
         Ok(running) => match remember(host, session, name, &running) {
             Ok(()) => Ok(running),
@@ -78,7 +81,7 @@ async fn begin(
             Ok(())
         }
         Err(error) => {
-            session.set_state(host, name, NodeState::Failed, Some(error.to_string()))?;
+            session.set_failed(host, name, error.to_string());
             Err(error)
         }
     }
@@ -118,7 +121,9 @@ pub(crate) fn take_on(
     let groups = host.groups(&session.id, name);
     let socket = host.instance.node_dir(&session.id, name).join("agent.sock");
     let delegated = host.layout.kind() == Kind::V2;
-    let cgroups = (!delegated).then(|| tokio::spawn(cgroups::serve(socket, groups.inner)));
+    // Containers stay in `inner` where that bounds how fast the disk is used.
+    let inner = Group::new(Arc::new(host.layout.without("blkio")), groups.inner.path());
+    let cgroups = (!delegated).then(|| tokio::spawn(cgroups::serve(socket, inner)));
     *live = Some(Live { running, cgroups });
     let (host, session, name) = (host.clone(), session.clone(), name.to_string());
     tokio::spawn(async move {
@@ -136,19 +141,21 @@ async fn ended_by_itself(host: &Host, session: &Session, name: &str, pid: i32) -
     let Ok(lock) = session.node(name) else { return Ok(()) };
     let mut live = lock.lock().await;
     // Whoever ends a node takes it out under the lock.
-    let Some(ended) = live.take_if(|live| live.running.pid == pid) else { return Ok(()) };
+    if live.as_ref().is_none_or(|live| live.running.pid != pid) {
+        return Ok(());
+    }
     tracing::warn!("{}/{name} has ended by itself", session.id);
-    node::end(&ended.running, &host.groups(&session.id, name)).await?;
-    node::clean_up(&host.plan(session, name)?, session.network.get()).await?;
+    finish(host, session, name, &mut live).await?;
     let words = "the node's first process ended".to_string();
-    session.set_state(host, name, NodeState::Failed, Some(words))
+    session.set_state(host, name, NodeState::Failed, Some(words));
+    Ok(())
 }
 
 /// Ends a node in order; its disk is kept.
 async fn stop(host: &Host, session: &Session, name: &str) -> Result<(), HostError> {
     let lock = session.node(name)?;
     let mut live = lock.lock().await;
-    if let Some(live) = live.take() {
+    if let Some(running) = live.as_ref().map(|live| &live.running) {
         let socket = host.instance.node_dir(&session.id, name).join("agent.sock");
         let asked = async {
             let grace = u64::try_from(GRACE.as_millis()).unwrap_or(u64::MAX);
@@ -160,43 +167,70 @@ async fn stop(host: &Host, session: &Session, name: &str) -> Result<(), HostErro
         };
         let in_order = async {
             asked.await.map_err(|error| error.to_string())?;
-            node::ended(&live.running.pidfd).await.map_err(|error| error.to_string())
+            node::ended(&running.pidfd).await.map_err(|error| error.to_string())
         };
         match tokio::time::timeout(STOP_WITHIN, in_order).await {
             Ok(Ok(())) => {}
             Ok(Err(words)) => tracing::warn!("{}/{name} did not stop in order: {words}", session.id),
             Err(_) => tracing::warn!("{}/{name} did not stop within {STOP_WITHIN:?}", session.id),
         }
-        finish(host, session, name, &live).await?;
+        finish(host, session, name, &mut live).await?;
     }
-    session.set_state(host, name, NodeState::Stopped, None)
+    session.set_state(host, name, NodeState::Stopped, None);
+    Ok(())
 }
 
 /// Ends a node at once; its disk is kept.
 async fn kill(host: &Host, session: &Session, name: &str) -> Result<(), HostError> {
     let lock = session.node(name)?;
     let mut live = lock.lock().await;
-    if let Some(live) = live.take() {
-        finish(host, session, name, &live).await?;
-    }
-    session.set_state(host, name, NodeState::Stopped, None)
+    finish(host, session, name, &mut live).await?;
+    session.set_state(host, name, NodeState::Stopped, None);
+    Ok(())
 }
 
-async fn finish(host: &Host, session: &Session, name: &str, live: &Live) -> Result<(), HostError> {
-    node::end(&live.running, &host.groups(&session.id, name)).await?;
-    node::clean_up(&host.plan(session, name)?, session.network.get()).await
+/// Ends a node, if it runs, and removes all that is its own but its disk. One
+/// that can't be ended stays as it is, for the next who asks.
+async fn finish(
+    host: &Host,
+    session: &Session,
+    name: &str,
+    live: &mut Option<Live>,
+) -> Result<(), HostError> {
+    if let Some(running) = live.as_ref().map(|live| &live.running) {
+        node::end(running, &host.groups(&session.id, name)).await?;
+    }
+    *live = None;
+    let cleaned = node::clean_up(&host.plan(session, name)?, session.network.get()).await;
+    if let Err(error) = &cleaned {
+        session.set_failed(host, name, error.to_string());
+    }
+    cleaned
+}
+
+/// Removes what nodes that failed left behind, where that did not work at once.
+pub(crate) async fn clean_again(host: &Host, session: &Session, names: &BTreeSet<String>) {
+    for name in names {
+        // It may be removed meanwhile, or running again.
+        let Ok(lock) = session.node(name) else { continue };
+        let mut live = lock.lock().await;
+        if live.is_none()
+            && let Err(error) = finish(host, session, name, &mut live).await
+        {
+            tracing::error!("cannot clean up after {}/{name}: {error}", session.id);
+            tokio::time::sleep(CLEAN_AGAIN_AFTER).await;
+        }
+    }
 }
 
 /// Starts a node anew on a new disk.
 async fn reset(host: &Arc<Host>, session: &Arc<Session>, name: &str) -> Result<(), HostError> {
     let lock = session.node(name)?;
     let mut live = lock.lock().await;
-    if let Some(live) = live.take() {
-        finish(host, session, name, &live).await?;
-    }
+    finish(host, session, name, &mut live).await?;
     remove_disk(host, session, name)?;
     // There is nothing on it to check.
-    session.update(host, |record| drop(record.processes.remove(name)))?;
+    session.set_state(host, name, NodeState::Stopped, None);
     begin(host, session, name, &mut live).await
 }
 
@@ -228,17 +262,22 @@ pub(crate) async fn destroy(
     host: &Host,
     session: &Session,
     name: &str,
-    last: impl FnOnce() -> Result<(), HostError>,
+    last: impl FnOnce(),
 ) -> Result<(), HostError> {
     let lock = session.node(name)?;
     let mut live = lock.lock().await;
-    if let Some(live) = live.take() {
-        node::end(&live.running, &host.groups(&session.id, name)).await?;
-    }
-    node::clean_up(&host.plan(session, name)?, session.network.get()).await?;
+    finish(host, session, name, &mut live).await?;
+    let (layout, disk) = (host.layout.clone(), host.instance.disk(&session.id, name));
+    node::blocking(move || {
+        node::wait_until_free(&disk)?;
+        disk_rate::forget_unused(&layout)
+    })
+    .await?;
     remove_disk(host, session, name)?;
     remove_directory(&host.instance.node_dir(&session.id, name))?;
     let record = record::path(&host.instance.sessions_dir(), &session.id);
-    host.leases()?.give_back(host.plan(session, name)?.base, &record)?;
-    last()
+    let base = host.plan(session, name)?.base;
+    // While the session's file names the range, nobody else may have it.
+    last();
+    host.leases()?.give_back(base, &record)
 }

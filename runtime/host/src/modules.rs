@@ -19,7 +19,7 @@ pub(crate) struct Module {
 
 /// Not among them is br_netfilter: it would send the machine's own bridged
 /// frames through the machine's firewall.
-pub(crate) const MODULES: [Module; 8] = [
+pub(crate) const MODULES: [Module; 12] = [
     Module { name: "overlay", what_for: "a node's root over the shared layers" },
     Module { name: "loop", what_for: "a node's disk of fixed size" },
     Module { name: "ext4", what_for: "the filesystem of a node's disk" },
@@ -28,6 +28,10 @@ pub(crate) const MODULES: [Module; 8] = [
     Module { name: "nf_tables", what_for: "address translation for containers" },
     Module { name: "nft_chain_nat", what_for: "address translation for containers" },
     Module { name: "nft_masq", what_for: "containers that reach other nodes" },
+    Module { name: "nft_nat", what_for: "published ports" },
+    Module { name: "nft_ct", what_for: "answers to what containers began" },
+    Module { name: "nft_fib_ipv4", what_for: "published ports on every address of a node" },
+    Module { name: "nft_limit", what_for: "the rate of a node's network" },
 ];
 
 /// Loads those that are not there yet; what can't be loaded is logged. Whether

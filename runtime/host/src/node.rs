@@ -32,6 +32,8 @@ use drydock_sandbox::{
 use tokio::io::unix::AsyncFd;
 
 use crate::{
+    config::Rates,
+    disk_rate,
     error::HostError,
     instance::Instance,
     network::{GATEWAY, Network},
@@ -40,6 +42,9 @@ use crate::{
 
 /// How long a node may take from its first process to its readiness.
 const READY_WITHIN: Duration = Duration::from_secs(20);
+/// How long a killed node may take to end: a process that waits in the kernel
+/// for what never comes takes no signal.
+const END_WITHIN: Duration = Duration::from_secs(10);
 /// How long a disk may take to be let go of by the kernel.
 const DISK_FREE_WITHIN: Duration = Duration::from_secs(5);
 /// What PID 1 and the engine may use beside what the learner runs.
@@ -73,6 +78,7 @@ pub(crate) struct Plan {
     pub(crate) cut: bool,
     pub(crate) limits: Limits,
     pub(crate) features: Features,
+    pub(crate) rates: Rates,
     /// The disk lived through a crash of the machine.
     pub(crate) check_disk: bool,
 }
@@ -131,7 +137,7 @@ pub(crate) async fn start(plan: &Plan, network: &Network) -> Result<Running, Hos
         move || prepare(&plan, &groups)
     });
     let started = match tokio::try_join!(disk, inherited) {
-        Ok((disk, inherited)) => run_stage(plan, network, &groups, disk, inherited).await,
+        Ok((disk, inherited)) => run_stage(plan, network, &groups, Arc::new(disk), inherited).await,
         Err(error) => Err(error),
     };
     if started.is_err() {
@@ -194,9 +200,13 @@ fn open_without_path(path: &Path) -> Result<File, HostError> {
 }
 
 /// The kernel lets go of a disk a moment after the last process that saw it
-/// has ended. Mounted twice, its filesystem would be destroyed.
-fn wait_until_free(path: &Path) -> Result<(), HostError> {
-    let metadata = fs::metadata(path).map_err(HostError::file("look at", path))?;
+/// has ended. Mounted twice, its filesystem would be destroyed. It is no error
+/// if there is none.
+pub(crate) fn wait_until_free(path: &Path) -> Result<(), HostError> {
+    let metadata = match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        metadata => metadata.map_err(HostError::file("look at", path))?,
+    };
     let until = std::time::Instant::now() + DISK_FREE_WITHIN;
     while loop_device::list()?.iter().any(|used| used.holds(&metadata)) {
         if std::time::Instant::now() > until {
@@ -248,7 +258,7 @@ async fn run_stage(
     plan: &Plan,
     network: &Network,
     groups: &Groups,
-    disk: LoopDevice,
+    disk: Arc<LoopDevice>,
     inherited: Inherited,
 ) -> Result<Running, HostError> {
     let (ours, theirs) = fdpass::packet_pair().map_err(HostError::call("make a socket pair"))?;
@@ -269,19 +279,28 @@ async fn run_stage(
         lead(plan, network, groups, child.pid, &control).await?;
         become_ready(ready.into()).await
     };
-    let result = match tokio::time::timeout(READY_WITHIN, led).await {
-        Ok(result) => result,
-        Err(_) => Err(HostError::Stage(format!("the node was not ready within {READY_WITHIN:?}"))),
+    let led = async {
+        match tokio::time::timeout(READY_WITHIN, led).await {
+            Ok(result) => result,
+            Err(_) => Err(HostError::Stage(format!("the node was not ready within {READY_WITHIN:?}"))),
+        }
     };
-    // From here on the node's own mount keeps the device.
+    // Beside each other: a device's first rule takes the kernel 30 ms. From then
+    // on the node's own mount keeps the device.
+    let (result, rated) = tokio::join!(led, rate_disk(plan, groups, disk.clone()));
     drop(disk);
-    match result {
+    match result.and(rated) {
         Ok(()) => Ok(running),
         Err(error) => {
             end(&running, groups).await?;
             Err(error)
         }
     }
+}
+
+async fn rate_disk(plan: &Plan, groups: &Groups, disk: Arc<LoopDevice>) -> Result<(), HostError> {
+    let (layout, groups, rate) = (plan.layout.clone(), groups.clone(), plan.rates.disk_mb_s << 20);
+    blocking(move || disk_rate::set(&layout, &groups, &disk, rate)).await
 }
 
 /// Starts the stage as the first process of a new PID namespace.
@@ -419,7 +438,7 @@ async fn lead(
     };
     let fds: Vec<_> = directory.iter().map(|fd| fd.as_fd()).collect();
     control.send(stage::MAPPED, &fds).await.map_err(HostError::call("talk to a stage"))?;
-    network.connect(plan.address, netns.as_fd(), plan.cut).await?;
+    network.connect(plan.address, netns.as_fd(), plan.rates.network_mb_s << 20, plan.cut).await?;
     send(control, stage::LINKED).await?;
     // The stage closes the socket by becoming PID 1, or says what is wrong.
     match receive(control).await? {
@@ -485,12 +504,17 @@ pub(crate) async fn ended(pidfd: &AsyncFd<OwnedFd>) -> Result<(), HostError> {
 
 /// Kills a node's first process, and so all its processes, and waits for the
 /// end. Frozen ones are thawed, which the kernel would otherwise wait for.
+///
+/// Where something in the node can't be killed this fails, and may be tried
+/// again.
 pub(crate) async fn end(running: &Running, groups: &Groups) -> Result<(), HostError> {
     match rustix::process::pidfd_send_signal(running.pidfd.get_ref(), rustix::process::Signal::KILL) {
         Ok(()) | Err(rustix::io::Errno::SRCH) => {}
         Err(errno) => return Err(HostError::call("kill a node")(errno.into())),
     }
     let node = groups.node.clone();
-    let (ended, killed) = tokio::join!(ended(&running.pidfd), blocking(move || Ok(node.kill()?)));
-    ended.and(killed)
+    let ended = tokio::time::timeout(END_WITHIN, ended(&running.pidfd));
+    let (ended, killed) = tokio::join!(ended, blocking(move || Ok(node.kill()?)));
+    killed?;
+    ended.map_err(|_| HostError::Conflict(format!("the node did not end within {END_WITHIN:?}")))?
 }

@@ -119,7 +119,8 @@ pub(crate) async fn open_network(host: &Host, session: &Session) -> Result<(), H
 /// Opens those of the gateway's sockets that nobody holds.
 pub(crate) fn open_sockets(host: &Host, session: &Session) -> Result<(), HostError> {
     let held = host.gateway.held(&session.id);
-    for (service, socket) in session.network()?.listen(&held)? {
+    let egress = session.record().session.features.egress;
+    for (service, socket) in session.network()?.listen(&held, egress)? {
         host.gateway.add(Name { session: session.id.clone(), service }, socket);
     }
     Ok(())
@@ -155,7 +156,7 @@ pub(crate) async fn remove_node(host: &Host, id: &str, name: &str) -> Result<Ses
     if session.record().session.nodes.len() == 1 {
         return Err(HostError::Conflict("a session keeps its last node; end the session".into()));
     }
-    let forget = || session.update(host, |record| record.session.nodes.retain(|node| node.name != name));
+    let forget = || session.note(host, |record| record.session.nodes.retain(|node| node.name != name));
     life::destroy(host, &session, name, forget).await?;
     session.forget_node(name);
     Ok(session.record().session)
@@ -168,10 +169,11 @@ pub(crate) async fn end(host: &Host, session: &Session) -> Result<(), HostError>
     if host.session_to_end(&session.id).is_none() {
         return Ok(());
     }
-    session.update(host, |record| record.ended = true)?;
+    // What ends a session makes room on a full disk.
+    session.note(host, |record| record.ended = true);
     host.gateway.end(&session.id);
     let names: Vec<_> = session.record().session.nodes.into_iter().map(|node| node.name).collect();
-    let ends = names.iter().map(|name| life::destroy(host, session, name, || Ok(())));
+    let ends = names.iter().map(|name| life::destroy(host, session, name, || ()));
     futures_util::future::join_all(ends).await.into_iter().collect::<Result<Vec<()>, _>>()?;
     remove_directory(&host.instance.sockets_dir().join(&session.id))?;
     namespaces::release(&host.instance.nets_dir().join(&session.id))?;
@@ -195,6 +197,12 @@ pub(crate) async fn watch_deadlines(host: Arc<Host>) {
         let now = now();
         let mut wait = LOOK;
         for session in host.sessions() {
+            session.save_if_due(&host);
+            let unclean = session.take_unclean();
+            if !unclean.is_empty() {
+                let (host, session) = (host.clone(), session.clone());
+                tokio::spawn(async move { life::clean_again(&host, &session, &unclean).await });
+            }
             let record = session.record();
             let is_due = record.ended || record.session.deadline <= now;
             if !is_due {

@@ -3,6 +3,7 @@
 //! A [`Group`] is one name in every hierarchy of the machine. Files that both
 //! versions have go by v1 where a controller is there, else by v2.
 
+mod device;
 mod file;
 pub mod layout;
 mod v1;
@@ -19,6 +20,7 @@ use std::{
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use thiserror::Error;
 
+pub use device::Device;
 use layout::{Hierarchy, Kind, Layout};
 
 /// How long processes may take to die, and a group to become empty.
@@ -205,6 +207,22 @@ impl Group {
         }
     }
 
+    /// Bounds how many bytes of a block device are read and written a second;
+    /// `None` takes the bound away. On v1 it counts for processes right in this
+    /// group, on v2 for those below as well.
+    pub fn limit_device(&self, device: Device, rate: Option<u64>) -> Result<(), CgroupError> {
+        match self.with("blkio") {
+            Some(group) => v1::blkio::limit(&group, device, rate),
+            None => v2::io::limit(&self.unified("io")?, device, rate),
+        }
+    }
+
+    /// On v1, the devices that [`Group::limit_device`] bounds here. v2 forgets
+    /// them with the group.
+    pub fn limited_devices(&self) -> Result<Vec<Device>, CgroupError> {
+        self.with("blkio").map_or(Ok(Vec::new()), |group| v1::blkio::limited(&group))
+    }
+
     /// How a single-threaded process enters it on v1: for each hierarchy its
     /// controllers and a descriptor to write `0` to.
     pub fn tasks(&self) -> Result<Vec<(String, OwnedFd)>, CgroupError> {
@@ -296,6 +314,23 @@ impl Group {
             }
         }
         Ok(left)
+    }
+
+    /// Removes it from every hierarchy where it holds neither a process nor a
+    /// group.
+    pub fn remove_if_empty(&self) -> Result<(), CgroupError> {
+        for directory in self.directories() {
+            match fs::remove_dir(&directory) {
+                Err(error)
+                    if error.kind() != io::ErrorKind::NotFound
+                        && error.raw_os_error() != Some(libc::EBUSY) =>
+                {
+                    return Err(CgroupError::File { what: "remove", path: directory, source: error });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Removes it and what is below it from every hierarchy. It must hold no

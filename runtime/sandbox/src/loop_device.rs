@@ -95,7 +95,7 @@ struct Config {
 }
 
 /// Puts a file on a free loop device, which is cleared when its last user
-/// closes it. `label` stays with the device, cut at [`LABEL_MAX`] bytes; the
+/// closes it. The device is locked until [`LoopDevice::device`] is closed. `label` stays with the device, cut at [`LABEL_MAX`] bytes; the
 /// file's path as the kernel sees it is shown to all.
 ///
 /// Reads and writes bypass the page cache of the file where its filesystem can,
@@ -111,6 +111,8 @@ pub fn attach(file: &File, label: &str) -> Result<LoopDevice, LoopError> {
         }
         let path = PathBuf::from(format!("/dev/loop{number}"));
         let device = open(&path, true)?;
+        lock(&device, libc::LOCK_EX)
+            .map_err(|source| LoopError::Configure { label: label.to_string(), source })?;
         match configure(&device, file, label, LO_FLAGS_AUTOCLEAR | direct) {
             Ok(()) => return Ok(LoopDevice { device, path }),
             Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
@@ -119,6 +121,29 @@ pub fn attach(file: &File, label: &str) -> Result<LoopDevice, LoopError> {
         }
     }
     Err(LoopError::Contended)
+}
+
+/// Takes the lock by which programs say that a device is in their hands:
+/// flock(2), and systemd's "Locking Block Device Access".
+fn lock(device: &File, how: libc::c_int) -> io::Result<()> {
+    // SAFETY: the descriptor is open, and the call takes numbers only.
+    let result = unsafe { libc::flock(device.as_raw_fd(), how) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Does `work` while the device at `path` is free and can't be taken by
+/// [`attach`]; does nothing when it is in use or in somebody's hands.
+pub fn while_free<E: From<LoopError>>(path: &Path, work: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+    let failed = |source| LoopError::Open { path: path.to_path_buf(), source };
+    let device = open(path, false)?;
+    match lock(&device, libc::LOCK_EX | libc::LOCK_NB) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+        locked => locked.map_err(failed)?,
+    }
+    match status(&device) {
+        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => work(),
+        status => status.map(drop).map_err(|error| failed(error).into()),
+    }
 }
 
 fn open(path: &Path, write: bool) -> Result<File, LoopError> {

@@ -114,6 +114,24 @@ impl Layout {
         }
     }
 
+    /// This layout but for the v1 hierarchy that has only this controller: the
+    /// processes of groups below stay there where they are.
+    pub fn without(&self, controller: &str) -> Layout {
+        let v1 = self.v1.iter().filter(|hierarchy| hierarchy.controllers != controller);
+        Layout { v1: v1.cloned().collect(), ..self.clone() }
+    }
+
+    /// Whether a group can bound how fast a block device is used.
+    pub fn limits_devices(&self) -> bool {
+        let v1 = self.v1.iter().filter(|hierarchy| hierarchy.has("blkio"));
+        let file = |path: &Path| path.join("blkio.throttle.write_bps_device").exists();
+        match (self.kind(), &self.v2) {
+            (Kind::V2, Some(root)) => std::fs::read_to_string(root.join("cgroup.controllers"))
+                .is_ok_and(|names| names.split_whitespace().any(|name| name == "io")),
+            _ => v1.into_iter().any(|hierarchy| file(&hierarchy.path)),
+        }
+    }
+
     /// Which of the three it is.
     pub fn kind(&self) -> Kind {
         let controllers = self.v1.iter().any(|hierarchy| !hierarchy.is_named());
@@ -147,6 +165,9 @@ mod tests {
         assert_eq!(layout.kind(), Kind::Hybrid);
         assert!(layout.namespaces_delegate);
         assert!(layout.v1[0].has("cpuacct") && !layout.v1[0].has("cpuset"));
+        let names: Vec<_> = layout.without("memory").v1.into_iter().map(|one| one.controllers).collect();
+        assert_eq!(names, ["cpu,cpuacct", "name=systemd"]);
+        assert_eq!(layout.without("cpuacct"), layout, "a hierarchy with more controllers stays");
     }
 
     #[test]

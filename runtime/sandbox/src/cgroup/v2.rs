@@ -1,6 +1,7 @@
 //! Version 2: one directory a group, controllers enabled from the root down.
 
 pub(super) mod cpu;
+pub(super) mod io;
 pub(super) mod memory;
 pub(super) mod pids;
 

@@ -78,6 +78,36 @@ pub enum ImportError {
     },
 }
 
+/// An image that was unpacked, and its names in the archive.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Loaded {
+    /// Whole names, such as `docker.io/library/busybox:latest`; none where the
+    /// archive gave none.
+    pub names: Vec<String>,
+    /// The image.
+    pub image: Image,
+}
+
+/// Unpacks the images of `archive` into the store at `store` and leaves its
+/// index alone: whoever has the store keeps a list of their own. The caller has
+/// the store's [`Lock`](crate::store::Lock).
+pub fn load(
+    store: &Path,
+    archive: impl Read,
+    limits: Limits,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Vec<Loaded>, ImportError> {
+    let importer = Importer::open(store, limits)?;
+    let staging = stage::read(archive, &importer.work(), limits, progress)?;
+    let mut loaded = Vec::new();
+    for found in resolve::images(&staging, limits)? {
+        let names = found.names.iter().map(ToString::to_string).collect();
+        loaded.push(Loaded { names, image: importer.keep(&staging, &found, progress)? });
+    }
+    importer.empty_work()?;
+    Ok(loaded)
+}
+
 /// Brings the images of `archive` into the store at `store`; gives the names
 /// that they have there. The caller, or whoever started it, has the store's
 /// [`Lock`](crate::store::Lock).
@@ -121,13 +151,13 @@ pub fn import(
 }
 
 /// A store that this process alone may write.
-struct Importer {
-    store: Store,
-    limits: Limits,
+pub(crate) struct Importer {
+    pub(crate) store: Store,
+    pub(crate) limits: Limits,
 }
 
 impl Importer {
-    fn open(path: &Path, limits: Limits) -> Result<Importer, ImportError> {
+    pub(crate) fn open(path: &Path, limits: Limits) -> Result<Importer, ImportError> {
         let store = Store::open(path)?;
         let importer = Importer { store, limits };
         importer.empty_work()?;
@@ -138,12 +168,12 @@ impl Importer {
         Ok(importer)
     }
 
-    fn work(&self) -> PathBuf {
+    pub(crate) fn work(&self) -> PathBuf {
         self.store.path().join("work")
     }
 
     /// Removes what an import has not finished.
-    fn empty_work(&self) -> Result<(), ImportError> {
+    pub(crate) fn empty_work(&self) -> Result<(), ImportError> {
         let store = File::open(self.store.path()).map_err(write("look"))?;
         let removed = remove_tree(store.as_fd(), OsStr::new("work"));
         removed.map_err(|error| write("clean up")(error.into()))
@@ -187,12 +217,7 @@ impl Importer {
     ) -> Result<Layer, ImportError> {
         let failed = |source: LayerError| ImportError::Layer { digest: blob.digest.clone(), source };
         let unread = |error: io::Error| failed(LayerError::Archive(error.into()));
-        let target = self.store.layer_dir(diff_id);
-        let work = self.work().join("layer");
-        let made = DirBuilder::new().mode(0o755).create(&work);
-        made.map_err(write("make a layer's directory"))?;
-        let root = File::open(&work).map_err(write("open a layer's directory"))?;
-
+        let root = self.new_layer()?;
         let file = File::open(staging.file(blob)).map_err(write("read a staged layer"))?;
         let plain = Plain::new(file, self.limits).map_err(unread)?;
         let mut hashing = Hashing::new(Watched { inner: plain, done: 0, told: 0, progress });
@@ -204,13 +229,7 @@ impl Importer {
                 blob.digest
             )));
         }
-        if target.exists() {
-            let parent = File::open(self.work()).map_err(write("look"))?;
-            remove_tree(parent.as_fd(), OsStr::new("layer"))
-                .map_err(|error| write("clean up")(error.into()))?;
-        } else {
-            fs::rename(&work, &target).map_err(write("name a layer"))?;
-        }
+        self.name_layer(diff_id)?;
         let kept = self.store.blob(&blob.digest);
         if !kept.exists() {
             // A link: two images of one archive may share the layer.
@@ -225,7 +244,26 @@ impl Importer {
         })
     }
 
-    fn write_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<(), ImportError> {
+    /// The directory that a layer is unpacked into.
+    pub(crate) fn new_layer(&self) -> Result<File, ImportError> {
+        let work = self.work().join("layer");
+        let made = DirBuilder::new().mode(0o755).create(&work);
+        made.map_err(write("make a layer's directory"))?;
+        File::open(&work).map_err(write("open a layer's directory"))
+    }
+
+    /// Gives the layer that was unpacked its name, unless it is there already.
+    pub(crate) fn name_layer(&self, diff_id: &Digest) -> Result<(), ImportError> {
+        let target = self.store.layer_dir(diff_id);
+        if target.exists() {
+            let parent = File::open(self.work()).map_err(write("look"))?;
+            return remove_tree(parent.as_fd(), OsStr::new("layer"))
+                .map_err(|error| write("clean up")(error.into()));
+        }
+        fs::rename(self.work().join("layer"), &target).map_err(write("name a layer"))
+    }
+
+    pub(crate) fn write_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<(), ImportError> {
         self.write_aside(&self.store.blob(digest), bytes).map_err(write("keep a blob"))
     }
 
@@ -284,10 +322,10 @@ impl Staged {
     }
 }
 
-fn unsound(reason: impl Into<String>) -> ImportError {
+pub(crate) fn unsound(reason: impl Into<String>) -> ImportError {
     ImportError::Unsound(reason.into())
 }
 
-fn write(action: &'static str) -> impl FnOnce(io::Error) -> ImportError {
+pub(crate) fn write(action: &'static str) -> impl FnOnce(io::Error) -> ImportError {
     move |source| ImportError::Write { action, source }
 }

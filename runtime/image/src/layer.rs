@@ -42,7 +42,8 @@ const ID_COUNT: u64 = crate::store::ID_COUNT as u64;
 /// What came of a layer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Unpacked {
-    /// Bytes of its files.
+    /// Bytes of its files and of what its symbolic links say, as Docker counts
+    /// a layer's size.
     pub bytes: u64,
     /// Devices that were not made.
     pub skipped_devices: u64,
@@ -139,7 +140,10 @@ impl Layer<'_> {
                 place.directory(entry, hides)?;
                 self.directories.push((components.iter().map(|name| name.to_vec()).collect(), entry.mtime));
             }
-            Kind::Symlink => place.symlink(entry)?,
+            Kind::Symlink => {
+                place.symlink(entry)?;
+                self.unpacked.bytes += entry.link.len() as u64;
+            }
             Kind::Hardlink => self.hardlink(&place, entry)?,
             Kind::Fifo => place.fifo(entry)?,
             Kind::Device | Kind::Other => {}

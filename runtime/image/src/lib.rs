@@ -9,6 +9,9 @@
 //! | [`archive`], [`compression`] | reading tars and compressed streams in bounded memory |
 //! | [`import`] | an OCI or `docker save` archive into the store |
 //! | [`layer`] | one layer's tar into a directory, confined by the kernel |
+//! | [`upper`] | an overlay's upper directory as a layer's tar |
+//! | [`compose`] | a new image from an older one and one more layer |
+//! | [`save`] | images as an archive that `docker load` reads |
 //! | [`limits`] | how much an archive may ask of us |
 //! | [`sandboxed`] | the throw-away process that `import` runs in |
 //! | [`unpack`] | that process's `main`, `drydock-node unpack` |
@@ -18,6 +21,7 @@
 //! [`unpack::main`], which gives up everything but the store first.
 
 pub mod archive;
+pub mod compose;
 pub mod compression;
 pub mod config;
 pub mod digest;
@@ -28,5 +32,7 @@ pub mod pack;
 pub mod reference;
 mod remove;
 pub mod sandboxed;
+pub mod save;
 pub mod store;
 pub mod unpack;
+pub mod upper;

@@ -104,6 +104,18 @@ impl CookieKey {
         Some(Learner { id: id.into() })
     }
 
+    /// Bytes that nobody else can know, the same each time for a purpose and
+    /// these words.
+    pub fn derive(&self, purpose: &str, words: &[&str]) -> [u8; 32] {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
+        for word in [&[purpose], words].concat() {
+            // With its length, so that no two lists of words are the same bytes.
+            mac.update(&(word.len() as u64).to_le_bytes());
+            mac.update(word.as_bytes());
+        }
+        mac.finalize().into_bytes().into()
+    }
+
     fn mac(&self, id: &str) -> Hmac<Sha256> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes keys of any length");
         mac.update(b"learner:");

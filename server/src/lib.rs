@@ -9,6 +9,8 @@
 //! | [`labs`] | the guides on disk, parsed |
 //! | [`sessions`] | learners' sessions: made, found, extended, ended when idle |
 //! | [`gateway`] | DNS on the sessions' gateway addresses |
+//! | [`egress`] | the forward proxy on the gateway, where the operator allows it |
+//! | [`previews`] | what nodes serve, shown from origins of their own |
 //! | [`web`] | the HTTP server: routes, cookies, origins, headers |
 //! | [`api`] | handlers of `/api`, a file a resource |
 //! | [`pages`] | handlers of pages |
@@ -19,6 +21,7 @@ pub mod assets;
 pub mod cli;
 pub mod config;
 pub mod db;
+pub mod egress;
 pub mod error;
 pub mod gateway;
 pub mod host;
@@ -26,6 +29,7 @@ pub mod labs;
 pub mod labtest;
 pub mod learner;
 pub mod pages;
+pub mod previews;
 pub mod sessions;
 pub mod state;
 pub mod web;

@@ -9,6 +9,7 @@ use std::{
 };
 
 use common::TestServer;
+use drydock::egress::{Egress, allow::AllowList};
 use drydock_protocol::gateway::{Hello, Lent, Name, Service};
 use drydock_sandbox::fdpass;
 use simple_dns::{CLASS, Packet, QCLASS, QTYPE, Question, RCODE, TYPE};
@@ -92,7 +93,11 @@ async fn lent_sockets_answer_for_their_session_and_outlive_host() {
 
     let path = server.dir.path().join("gateway.sock");
     let listener = UnixListener::bind(&path).unwrap();
-    let gateway = tokio::spawn(drydock::gateway::run(path.clone(), server.app.sessions.clone()));
+    let gateway = tokio::spawn(drydock::gateway::run(
+        path.clone(),
+        server.app.sessions.clone(),
+        Egress::new(AllowList::default(), 1),
+    ));
     let host = Lender::accept(&listener).await;
     assert!(host.held.is_empty());
 

@@ -21,7 +21,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{exec, init::Node, stage::Task, terminals};
+use crate::{dial, exec, init::Node, ports, stage::Task, terminals};
 
 /// The most connections at once.
 const CONNECTIONS_MAX: usize = 256;
@@ -121,6 +121,14 @@ async fn answer(
         Request::Put { path, mode } => exec::file(node, Task::Put { path, mode }, (reader, writer)).await,
         Request::Get { path, limit } => exec::file(node, Task::Get { path, limit }, (reader, writer)).await,
         Request::Events { after } => events(node, after, reader, writer).await,
+        Request::Ports => ports::serve(node, reader, writer).await,
+        Request::Dial { port } => match dial::connect(node, port).await {
+            Ok(dialled) => {
+                done(&mut writer, &()).await?;
+                dialled.relay(reader, writer).await
+            }
+            Err(error) => fail(&mut writer, &error.to_string()).await,
+        },
         Request::Status => done(&mut writer, &status(node)).await,
         Request::Cgroups => {
             let (read, buffered) = reader.into_inner();

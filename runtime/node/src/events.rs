@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use drydock_protocol::event::{Event, What};
+use drydock_protocol::event::{Event, Port, What};
 use tokio::sync::watch;
 
 use crate::clock;
@@ -23,6 +23,7 @@ pub(crate) struct Events {
     kept: RefCell<Kept>,
     newest: watch::Sender<u64>,
     watchers: watch::Sender<usize>,
+    published: watch::Sender<Vec<Port>>,
     typed: Cell<Instant>,
     /// How often memory ran out, and whom it hit last, as far as events tell.
     out_of_memory: RefCell<(u64, Option<String>)>,
@@ -46,6 +47,7 @@ struct Line {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Processes,
+    Usage,
     Ports,
 }
 
@@ -63,6 +65,7 @@ impl Events {
             kept: RefCell::default(),
             newest: watch::Sender::new(0),
             watchers: watch::Sender::new(0),
+            published: watch::Sender::new(Vec::new()),
             typed: Cell::new(Instant::now()),
             out_of_memory: RefCell::default(),
         })
@@ -73,9 +76,13 @@ impl Events {
         let seq = *self.newest.borrow() + 1;
         let state = match &what {
             What::Processes { .. } => Some(State::Processes),
+            What::Usage { .. } => Some(State::Usage),
             What::Ports { .. } => Some(State::Ports),
             _ => None,
         };
+        if let What::Ports { ports } = &what {
+            self.published.send_replace(ports.clone());
+        }
         if let What::OutOfMemory { name } = &what {
             let mut known = self.out_of_memory.borrow_mut();
             *known = (known.0 + 1, name.clone());
@@ -97,6 +104,11 @@ impl Events {
     /// How many watch.
     pub(crate) fn watchers(&self) -> watch::Receiver<usize> {
         self.watchers.subscribe()
+    }
+
+    /// The published ports of containers, as the engine told them last.
+    pub(crate) fn published(&self) -> watch::Receiver<Vec<Port>> {
+        self.published.subscribe()
     }
 
     /// Somebody typed.

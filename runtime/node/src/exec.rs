@@ -26,7 +26,7 @@ use tokio::{
 use crate::{
     descriptor::Descriptor,
     init::Node,
-    launch::{self, LaunchError, Launched},
+    launch::{LaunchError, Launched},
     pty::{self, Pty},
     session,
     stage::Task,
@@ -90,7 +90,7 @@ pub(crate) async fn file(node: &Node, task: Task, halves: Halves) -> Result<(), 
 }
 
 fn start_exec(node: &Node, exec: Exec) -> Result<Command, ExecError> {
-    let mut env = launch::environment(exec.tty.is_some());
+    let mut env = node.launcher.environment(exec.tty.is_some());
     for (name, value) in exec.env {
         if name.is_empty() || name.contains('=') {
             return Err(ExecError::Variable(name));

@@ -27,6 +27,7 @@ use tokio::{
 
 use crate::{
     agent,
+    dial::Dials,
     engine::Engine,
     events::Events,
     keeper::Keeper,
@@ -39,6 +40,7 @@ use crate::{
     session::Proc,
     setup, shutdown,
     terminals::Terminals,
+    usage::{self, Usage},
 };
 
 /// Time between SIGTERM and SIGKILL when PID 1 itself gets a SIGTERM.
@@ -54,6 +56,8 @@ pub(crate) struct Node {
     pub keeper: Rc<Keeper>,
     pub relay: Rc<Relay>,
     pub memory: Memory,
+    pub usage: Usage,
+    pub dials: Dials,
     /// How often an engine was started.
     pub engine_starts: Cell<u64>,
     /// The grace time, once the node is to end.
@@ -123,6 +127,7 @@ async fn run(inherited: Inherited, log: Log) -> anyhow::Result<()> {
         executable: executable.clone(),
         groups,
         features: spec.features,
+        gateway: spec.gateway,
         reaper: reaper.clone(),
     });
     let keeper = Keeper::new(executable.clone(), reaper.clone(), events.clone(), relay.clone());
@@ -135,6 +140,8 @@ async fn run(inherited: Inherited, log: Log) -> anyhow::Result<()> {
         keeper: keeper.clone(),
         relay,
         memory: Memory::open(spec.limits.memory_mb << 20),
+        usage: Usage::open(),
+        dials: Dials::new(spec.address),
         engine_starts: Cell::new(0),
         ending: watch::Sender::new(None),
     });
@@ -160,6 +167,7 @@ async fn run(inherited: Inherited, log: Log) -> anyhow::Result<()> {
         }
     });
     tokio::task::spawn_local(agent::serve(node.clone(), listener));
+    tokio::task::spawn_local(usage::tell(node.clone()));
     if let Err(error) = File::from(ready).write_all(b"1") {
         tracing::warn!("cannot tell host that the node is ready: {error}");
     }

@@ -3,11 +3,16 @@
 use std::{
     collections::BTreeMap,
     io,
+    net::Ipv4Addr,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     rc::Rc,
 };
 
-use drydock_protocol::{host::Features, node::CgroupFd};
+use drydock_protocol::{
+    gateway::{NO_PROXY, PROXY_PORT},
+    host::Features,
+    node::CgroupFd,
+};
 use drydock_sandbox::spawn::{Command, Executable, SpawnError};
 use rustix::fs::{MemfdFlags, Mode, OFlags};
 use thiserror::Error;
@@ -78,6 +83,8 @@ pub(crate) struct Launcher {
     pub executable: Rc<Executable>,
     pub groups: Groups,
     pub features: Features,
+    /// The gateway's address, where the forward proxy is if the node has one.
+    pub gateway: Ipv4Addr,
     pub reaper: Rc<Reaper>,
 }
 
@@ -90,6 +97,22 @@ pub(crate) struct Launched {
 }
 
 impl Launcher {
+    /// The environment of a learner's program in this node.
+    pub(crate) fn environment(&self, tty: bool) -> BTreeMap<String, String> {
+        let mut environment = environment(tty);
+        if self.features.egress {
+            let proxy = format!("http://{}:{PROXY_PORT}", self.gateway);
+            // Programs differ in which case they look at.
+            for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"] {
+                environment.insert(name.to_owned(), proxy.clone());
+            }
+            for name in ["no_proxy", "NO_PROXY"] {
+                environment.insert(name.to_owned(), NO_PROXY.to_owned());
+            }
+        }
+        environment
+    }
+
     /// Starts a stage with these descriptors as 0, 1 and 2.
     pub(crate) fn start(
         &self,
@@ -117,7 +140,7 @@ fn memfd(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// The environment of a learner's program.
+/// The environment of a program in any node.
 pub(crate) fn environment(tty: bool) -> BTreeMap<String, String> {
     let mut pairs = vec![
         ("HOME", "/root"),

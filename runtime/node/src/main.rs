@@ -11,6 +11,7 @@
 mod agent;
 mod clock;
 mod descriptor;
+mod dial;
 mod engine;
 mod events;
 mod exec;
@@ -20,6 +21,7 @@ mod keeper;
 mod launch;
 mod log;
 mod memory;
+mod ports;
 mod pty;
 mod reaper;
 mod relay;
@@ -29,6 +31,7 @@ mod shell;
 mod shutdown;
 mod stage;
 mod terminals;
+mod usage;
 
 use std::process::ExitCode;
 

@@ -69,7 +69,8 @@ impl Memory {
     }
 }
 
-fn read(group: &OwnedFd, name: &str) -> Option<String> {
+/// The text of a group's file.
+pub(crate) fn read(group: &OwnedFd, name: &str) -> Option<String> {
     let file = rustix::fs::openat(group, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let mut text = vec![0; FILE_MAX];
     let mut len = 0;
@@ -84,7 +85,7 @@ fn read(group: &OwnedFd, name: &str) -> Option<String> {
 }
 
 /// The number behind a word at the beginning of a line.
-fn keyed(text: &str, key: &str) -> Option<u64> {
+pub(crate) fn keyed(text: &str, key: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '))?;
     line.trim().parse().ok()
 }

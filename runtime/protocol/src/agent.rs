@@ -6,7 +6,9 @@
 //! (a JSON value) or [`FAILED`] (text), or goes over to the stream that the
 //! request names: [`crate::terminal`] frames for `Attach`, [`ToClient`] and
 //! [`FromClient`] for `Exec`, `Put` and `Get`, one [`EVENT`] frame with JSON an
-//! event for `Events`, [`crate::cgroup`] frames for `Cgroups`.
+//! event for `Events`, one [`PORTS`] frame with `Vec<OpenPort>` a change for
+//! `Ports`, [`crate::cgroup`] frames for `Cgroups`; after `Dial`'s [`DONE`]
+//! come plain bytes in both directions.
 
 use std::collections::BTreeMap;
 
@@ -24,6 +26,8 @@ pub const DONE: u8 = 0x23;
 pub const FAILED: u8 = 0x24;
 /// Frame kind: a [`crate::event::Event`] in JSON.
 pub const EVENT: u8 = 0x25;
+/// Frame kind: the ports that are open now, `Vec<OpenPort>` in JSON.
+pub const PORTS: u8 = 0x26;
 
 /// How the words of a refused [`Request::Get`] end when nothing is at the path.
 pub const NO_SUCH_FILE: &str = "there is no such file";
@@ -75,6 +79,15 @@ pub enum Request {
     },
     /// What runs here. Answer: [`Status`].
     Status,
+    /// The TCP ports that somebody serves: [`PORTS`] frames, one at once and one
+    /// whenever it changed, without end. Costs the node less than `Events`.
+    Ports,
+    /// Connect to what serves this TCP port in the node. Answer: `null`, then
+    /// the connection's bytes; or [`FAILED`].
+    Dial {
+        /// The port, as seen in the node; published ports lead to containers.
+        port: u16,
+    },
     /// Host only: this connection carries the node's cgroup requests to host.
     /// Then: [`crate::cgroup`] frames.
     Cgroups,
@@ -132,6 +145,16 @@ pub struct Status {
     /// The name of the last of those, when known.
     #[serde(default)]
     pub oom_name: Option<String>,
+}
+
+/// A TCP port of the node that somebody serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenPort {
+    /// The port, as seen in the node.
+    pub port: u16,
+    /// The name of the container that it leads to, if it leads to one.
+    #[serde(default)]
+    pub container: Option<String>,
 }
 
 /// What a running command sends to the client.

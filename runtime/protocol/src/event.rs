@@ -69,6 +69,17 @@ pub enum What {
         /// All processes of the node.
         processes: Vec<Process>,
     },
+    /// What the node's programs use; sent once a second while somebody watches.
+    Usage {
+        /// Memory in bytes, without what the kernel gives back when asked.
+        memory: Option<u64>,
+        /// The most memory that they may have, in bytes.
+        memory_limit: u64,
+        /// CPU time so far, in microseconds.
+        cpu_us: Option<u64>,
+        /// How many processes and threads there are.
+        tasks: Option<u64>,
+    },
     /// The ports of the node that lead into containers: all of them, sent
     /// whenever one opened or closed, and when an engine starts.
     Ports {

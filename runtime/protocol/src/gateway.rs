@@ -21,9 +21,17 @@ pub enum Service {
     Hub,
     /// TCP 81, listening: the session's own API (later).
     Session,
-    /// TCP 3128, listening: the forward proxy (later).
+    /// TCP 3128, listening: the forward proxy, where a session has one.
     Proxy,
 }
+
+/// The port of [`Service::Proxy`].
+pub const PROXY_PORT: u16 = 3128;
+
+/// What is reached without the proxy: the node itself, its containers, and the
+/// session's other nodes.
+pub const NO_PROXY: &str = "localhost,127.0.0.0/8,172.16.0.0/12,192.168.0.0/16,hub,gateway,\
+                            node1,node2,node3,node4,node5";
 
 /// A socket on a session's gateway address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -61,6 +61,9 @@ pub struct Features {
     /// `iptables` and `nft` work for the learner.
     #[serde(default)]
     pub netfilter: bool,
+    /// A forward proxy to the hosts that the operator allows is on the gateway.
+    #[serde(default)]
+    pub egress: bool,
 }
 
 /// Make a session with running nodes.

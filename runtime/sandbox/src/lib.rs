@@ -8,6 +8,8 @@
 //! | [`cgroup`] | control groups: v1, v2 and both at once |
 //! | [`disk`], [`loop_device`] | a node's disk: an ext4 image on a loop device |
 //! | [`link`] | network links by rtnetlink |
+//! | [`veth`] | a container's links, for threads without a runtime |
+//! | [`sock_diag`] | which ports are listened on |
 //! | [`nft`], [`port_guard`] | packet filter rules; what may pass a node's port |
 //! | [`spawn`], [`fdpass`] | starting a process; passing descriptors |
 //! | [`seccomp`], [`capabilities`] | what a process may ask of the kernel |
@@ -25,4 +27,6 @@ pub mod namespaces;
 pub mod nft;
 pub mod port_guard;
 pub mod seccomp;
+pub mod sock_diag;
 pub mod spawn;
+pub mod veth;

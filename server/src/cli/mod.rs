@@ -2,6 +2,7 @@
 
 mod config;
 mod doctor;
+mod events;
 mod exec;
 mod host;
 mod hub;

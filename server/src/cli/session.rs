@@ -7,7 +7,7 @@ use clap::Subcommand;
 use drydock_protocol::host::{AddNode, CreateSession, Features, NodeState, Session, Verb};
 use serde::Serialize;
 
-use super::{Context, exec, output};
+use super::{Context, events, exec, output};
 use crate::{
     labs::Labs,
     sessions::{OWNER_CLI, seconds_left},
@@ -26,6 +26,8 @@ pub(super) enum Command {
     },
     /// Run a command in a node, with its output and exit status
     Exec(exec::ExecArgs),
+    /// Print what happens in nodes, as it happens
+    Events(events::EventsArgs),
     /// End a node in an orderly way; its disk is kept
     Stop(NodeArgs),
     /// Start a stopped or failed node
@@ -91,6 +93,9 @@ pub(super) struct CreateArgs {
     /// `iptables` and `nft` work in the nodes
     #[arg(long)]
     netfilter: bool,
+    /// The forward proxy to the hosts that egress_allow names
+    #[arg(long)]
+    egress: bool,
     /// Memory of each node, in MiB
     #[arg(long, value_name = "N")]
     memory_mb: Option<u64>,
@@ -136,6 +141,7 @@ async fn dispatch(context: &Context, command: Command) -> Result<ExitCode> {
         Command::Create(args) => create(context, &args).await?,
         Command::List { json } => list(context, json).await?,
         Command::Exec(args) => return Ok(exec::run_or_complain(context, args).await),
+        Command::Events(args) => events::run(context, &args).await?,
         Command::Stop(args) => verb(context, &args, Verb::Stop).await?,
         Command::Start(args) => verb(context, &args, Verb::Start).await?,
         Command::Reset(args) => verb(context, &args, Verb::Reset).await?,
@@ -160,10 +166,13 @@ async fn create(context: &Context, args: &CreateArgs) -> Result<()> {
         purpose: args.lab.clone().unwrap_or_default(),
         nodes: Vec::new(),
         limits: settings.limits,
-        features: Features { userns: args.userns, netfilter: args.netfilter },
+        features: Features { userns: args.userns, netfilter: args.netfilter, egress: false },
         seconds: args.minutes.unwrap_or(settings.session_minutes).saturating_mul(60),
         nodes_max: None,
     };
+    if args.egress && settings.egress_allow.is_empty() {
+        bail!("--egress: no host is allowed; name some with the setting egress_allow");
+    }
     let lab = match &args.lab {
         Some(slug) => {
             let lab = Labs::new(&settings.labs).get(slug).await;
@@ -175,8 +184,10 @@ async fn create(context: &Context, args: &CreateArgs) -> Result<()> {
         create.limits = crate::sessions::limits_of(lab, &settings.limits);
         create.features.userns |= lab.front.userns;
         create.features.netfilter |= lab.front.netfilter;
+        create.features.egress = lab.front.egress && !settings.egress_allow.is_empty();
         create.nodes = lab.front.nodes.clone();
     }
+    create.features.egress |= args.egress;
     if let Some(memory_mb) = args.memory_mb {
         create.limits.memory_mb = memory_mb;
     }
@@ -184,8 +195,9 @@ async fn create(context: &Context, args: &CreateArgs) -> Result<()> {
         create.nodes = (1..=args.nodes.unwrap_or(1)).map(|number| format!("node{number}")).collect();
     }
     let session = context.host.create(&create).await?;
-    if let Some(lab) = &lab {
-        crate::sessions::copy_files(lab, &session, None).await?;
+    match &lab {
+        Some(lab) => crate::sessions::copy_files(lab, &session, None).await?,
+        None => crate::sessions::furnish(&session, None).await?,
     }
     print(context, &session, args.json)
 }
@@ -225,10 +237,11 @@ fn describe(node: &drydock_protocol::host::Node) -> String {
 
 async fn verb(context: &Context, args: &NodeArgs, verb: Verb) -> Result<()> {
     let session = context.host.verb(&args.id, &args.node, verb).await?;
-    if verb == Verb::Reset
-        && let Some(lab) = Labs::new(&context.config.settings()?.labs).get(&session.purpose).await
-    {
-        crate::sessions::copy_files(&lab, &session, Some(&args.node)).await?;
+    if verb == Verb::Reset {
+        match Labs::new(&context.config.settings()?.labs).get(&session.purpose).await {
+            Some(lab) => crate::sessions::copy_files(&lab, &session, Some(&args.node)).await?,
+            None => crate::sessions::furnish(&session, Some(&args.node)).await?,
+        }
     }
     Ok(())
 }

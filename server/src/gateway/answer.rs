@@ -9,7 +9,7 @@ use simple_dns::{
 };
 
 /// The gateway's address in every session.
-pub(super) const GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 1);
+pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 1);
 
 /// Seconds an answer may be kept: nodes come and go.
 const TTL: u32 = 1;

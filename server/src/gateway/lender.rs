@@ -13,7 +13,7 @@ use drydock_sandbox::fdpass;
 use tokio::{net::UnixStream, task::JoinHandle};
 
 use super::serve;
-use crate::sessions::Sessions;
+use crate::{egress::Egress, sessions::Sessions};
 
 /// Descriptors in one message.
 const FDS_PER_MESSAGE: usize = 200;
@@ -42,11 +42,11 @@ impl Drop for Socket {
     }
 }
 
-pub(super) async fn run(path: &Path, sessions: &Sessions) {
+pub(super) async fn run(path: &Path, sessions: &Sessions, egress: &Egress) {
     let mut held = Held::default();
     let mut said = false;
     loop {
-        match borrow(path, sessions, &mut held).await {
+        match borrow(path, (sessions, egress), &mut held).await {
             Ok(()) => tracing::info!("host closed the gateway connection"),
             Err(error) if !said => tracing::warn!(%error, "no gateway connection to host"),
             Err(_) => {}
@@ -57,7 +57,7 @@ pub(super) async fn run(path: &Path, sessions: &Sessions) {
 }
 
 /// One connection: hands back what is held, then takes what is lent.
-async fn borrow(path: &Path, sessions: &Sessions, held: &mut Held) -> io::Result<()> {
+async fn borrow(path: &Path, services: (&Sessions, &Egress), held: &mut Held) -> io::Result<()> {
     let stream = UnixStream::connect(path).await?;
     hand_back(&stream, held).await?;
     let mut line = Vec::new();
@@ -79,7 +79,7 @@ async fn borrow(path: &Path, sessions: &Sessions, held: &mut Held) -> io::Result
             }
             let lent = serde_json::from_slice(&line)?;
             line.clear();
-            take(held, lent, &mut fds, sessions)?;
+            take(held, lent, &mut fds, services)?;
         }
     }
 }
@@ -104,7 +104,12 @@ async fn hand_back(stream: &UnixStream, held: &Held) -> io::Result<()> {
     Ok(())
 }
 
-fn take(held: &mut Held, lent: Lent, fds: &mut VecDeque<OwnedFd>, sessions: &Sessions) -> io::Result<()> {
+fn take(
+    held: &mut Held,
+    lent: Lent,
+    fds: &mut VecDeque<OwnedFd>,
+    (sessions, egress): (&Sessions, &Egress),
+) -> io::Result<()> {
     match lent {
         Lent::Open(name) => {
             let fd = fds.pop_front().ok_or_else(|| {
@@ -116,7 +121,7 @@ fn take(held: &mut Held, lent: Lent, fds: &mut VecDeque<OwnedFd>, sessions: &Ses
                 return Ok(());
             }
             let copy = fd.try_clone()?;
-            match serve::start(&name, fd, sessions) {
+            match serve::start(&name, fd, sessions, egress) {
                 Ok(task) => drop(held.sockets.insert(name, Socket { copy, task })),
                 Err(error) => tracing::error!(?name, %error, "cannot serve a gateway socket"),
             }
@@ -124,6 +129,7 @@ fn take(held: &mut Held, lent: Lent, fds: &mut VecDeque<OwnedFd>, sessions: &Ses
         }
         Lent::Ended { session } => {
             held.sockets.retain(|name, _| name.session != session);
+            egress.forget(&session);
             sessions.refresh();
         }
     }

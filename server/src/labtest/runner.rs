@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode, time::Instant};
 
 use anyhow::{Result, anyhow};
 use drydock_lab::{Catalogue, Lab, NodeVerb, Piece};
-use drydock_protocol::host::{CreateSession, Features, Session};
+use drydock_protocol::host::{CreateSession, Session};
 
 use super::{report::Report, step::Stage};
 use crate::{cli::Context, config::Settings};
@@ -88,7 +88,7 @@ fn request(lab: &Lab, settings: &Settings) -> CreateSession {
         purpose: lab.slug.clone(),
         nodes: lab.front.nodes.clone(),
         limits: crate::sessions::limits_of(lab, &settings.limits),
-        features: Features { userns: lab.front.userns, netfilter: lab.front.netfilter },
+        features: crate::sessions::features_of(lab, settings),
         seconds: SESSION_SECONDS,
         nodes_max: Some((lab.front.nodes.len() + added.count()) as u32),
     }

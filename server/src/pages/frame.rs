@@ -7,7 +7,7 @@ use axum::{extract::FromRequestParts, http::request::Parts};
 use crate::learner::cookie;
 
 /// The cookie that keeps the theme.
-pub(super) const THEME_COOKIE: &str = "theme";
+pub(crate) const THEME_COOKIE: &str = "theme";
 
 /// Light or dark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -16,8 +16,8 @@ use axum::{
     routing::{get, post},
 };
 
-pub(crate) use frame::icon;
 pub use frame::{Frame, Theme};
+pub(crate) use frame::{THEME_COOKIE, icon};
 pub use message::{error_page, not_found};
 
 use crate::state::AppState;

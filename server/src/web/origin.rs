@@ -38,7 +38,7 @@ impl Origins {
     }
 
     /// Whether the request's Host is one of ours.
-    fn knows_host(&self, host: &str) -> bool {
+    pub fn knows_host(&self, host: &str) -> bool {
         let host = host.to_ascii_lowercase();
         self.allowed.iter().any(|origin| origin.split_once("://").is_some_and(|(_, ours)| ours == host))
     }
@@ -86,10 +86,20 @@ pub async fn same_origin(State(app): State<AppState>, request: Request, next: Ne
         return (StatusCode::MISDIRECTED_REQUEST, words).into_response();
     }
     let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    if !safe && !comes_from_us(&app.origins, headers) {
+    if (safe && is_brought_in(headers)) || (!safe && !comes_from_us(&app.origins, headers)) {
         return AppError::OtherSite.into_response();
     }
     next.run(request).await
+}
+
+/// Another site may link to our pages, and no more: whatever else it asks for,
+/// such as a script, a picture or a frame, would be asked with the learner's
+/// cookie where it shares our site, as a preview may.
+fn is_brought_in(headers: &HeaderMap) -> bool {
+    let says =
+        |name: &str, word: &str| headers.get(name).is_some_and(|value| value.as_bytes() == word.as_bytes());
+    let theirs = says("sec-fetch-site", "same-site") || says("sec-fetch-site", "cross-site");
+    theirs && !(says("sec-fetch-mode", "navigate") && says("sec-fetch-dest", "document"))
 }
 
 /// Browsers say where a request comes from by Sec-Fetch-Site; those that

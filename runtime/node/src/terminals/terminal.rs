@@ -16,7 +16,7 @@ use tokio::{
 use super::{TerminalError, Terminals, screen, screen::Screen};
 use crate::{
     descriptor::Descriptor,
-    launch::{self, Launched, Launcher},
+    launch::{Launched, Launcher},
     pty::{self, Devpts, Pty},
     stage::Task,
 };
@@ -122,7 +122,7 @@ impl Terminal {
         let argv = ["/bin/bash", "--rcfile", "/etc/drydock/bashrc", "-i"];
         let task = Task::Program {
             argv: argv.map(str::to_owned).to_vec(),
-            env: launch::environment(true),
+            env: launcher.environment(true),
             cwd: "/root".into(),
         };
         let shell = launcher.start(task, true, [peer.as_fd(); 3])?;

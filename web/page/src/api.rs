@@ -17,6 +17,9 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     /// All nodes are in use.
     pub(crate) full: bool,
+    /// With status 410: why the session has ended, and when in seconds since
+    /// the epoch.
+    pub(crate) ended: Option<(String, u64)>,
     /// Seconds after which trying again may help.
     pub(crate) retry_seconds: Option<u64>,
 }
@@ -31,6 +34,9 @@ pub(crate) struct Session {
     pub(crate) idle_left: Option<f64>,
     /// Seconds that Extend adds now; 0 when it can't be extended.
     pub(crate) extend_by: f64,
+    /// Others are in line, so Extend adds less.
+    #[serde(default)]
+    pub(crate) others_wait: bool,
     /// Minutes without typing after which it ends.
     pub(crate) idle_minutes: u64,
     pub(crate) nodes: Vec<Node>,
@@ -51,6 +57,19 @@ pub(crate) struct Node {
     /// How it does; the server tells now and then.
     #[serde(default)]
     pub(crate) health: Option<Health>,
+    /// The ports that it serves; the server tells when that changes.
+    #[serde(default)]
+    pub(crate) ports: Option<Vec<Port>>,
+}
+
+/// A port that a node serves.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(crate) struct Port {
+    pub(crate) port: u16,
+    /// The container that it leads to, if any.
+    pub(crate) container: Option<String>,
+    /// Where a browser finds it.
+    pub(crate) url: Option<String>,
 }
 
 /// How a node does.
@@ -106,6 +125,8 @@ pub(crate) struct Reply {
 struct Refusal {
     message: String,
     full: bool,
+    reason: String,
+    time: u64,
 }
 
 /// Asks, and reads the answer's JSON.
@@ -176,7 +197,8 @@ async fn refusal(response: &Response) -> Failure {
     let said: Refusal = serde_json::from_str(&text).unwrap_or_default();
     let message =
         if said.message.is_empty() { format!("the server answered {status}") } else { said.message };
-    Failure { status, message, full: said.full, retry_seconds }
+    let ended = (status == 410).then_some((said.reason, said.time));
+    Failure { status, message, full: said.full, ended, retry_seconds }
 }
 
 async fn answer_text(response: &Response) -> Result<String, Failure> {
@@ -187,7 +209,7 @@ async fn answer_text(response: &Response) -> Result<String, Failure> {
 
 /// A failure that is not the server's.
 pub(crate) fn broken(message: String) -> Failure {
-    Failure { status: 0, message, full: false, retry_seconds: None }
+    Failure { status: 0, message, full: false, ended: None, retry_seconds: None }
 }
 
 /// A value as a part of an address.

@@ -6,7 +6,7 @@ use web_sys::{Element, Event};
 
 use crate::{
     app::app,
-    dom, node_menu,
+    dom, line, node_menu,
     pane::Pane,
     session::{Ended, Phase},
     terminal::State,
@@ -19,7 +19,7 @@ const STARTING_MS: f64 = 400.0;
 const BUSY_MS: f64 = 5000.0;
 
 /// A button: its label, its class, and what it does.
-type Choice<'a> = (&'a str, &'static str, Box<dyn Fn()>);
+pub(crate) type Choice<'a> = (&'a str, &'static str, Box<dyn Fn()>);
 
 /// Draws what lies over all panes: the session's start and its end.
 pub(crate) fn draw() {
@@ -35,7 +35,9 @@ pub(crate) fn draw() {
     let new = match phase {
         Phase::Live => None,
         Phase::Starting { since_ms } => starting(old.as_ref(), since_ms),
-        Phase::Full { seconds, message } => Some(full(seconds, &message)),
+        Phase::Full { message, place } => Some(line::cover(old.as_ref(), &message, place.as_ref())),
+        Phase::Left => Some(line::left_cover()),
+        Phase::Busy { message } => Some(busy(&message)),
         Phase::Failed { message } => Some(failed(&message)),
         Phase::Ended(ended) => Some(ended_cover(&ended)),
     };
@@ -99,13 +101,10 @@ fn waited_words(cover: &Element, waited: f64) {
     }
 }
 
-fn full(seconds: u64, message: &str) -> Element {
-    let minutes = seconds.div_ceil(60);
-    let cover = cover("The room is full", &words::sentence(message));
-    let wait = format!(
-        "About {minutes} min until a node is free, if nobody extends. Leave this page open: the lab starts by itself."
-    );
-    dom::add(&inner(&cover), &dom::make_text("p", "", &wait));
+fn busy(message: &str) -> Element {
+    let text = format!("{} Leave this page open: it tries again by itself.", words::sentence(message));
+    let cover = cover("The server is busy", &text);
+    buttons(&cover, vec![("Try now", "button fill", Box::new(|| app().session.try_again_quietly()))]);
     cover
 }
 
@@ -163,6 +162,15 @@ pub(crate) fn draw_over(pane: &Rc<Pane>, state: Option<&State>) {
             );
             cover
         }
+        ("foreign", _) => {
+            let text = "Drydock was brought up to date while it ran, and can't speak to it any more. It keeps \
+                        running until this session ends; a reset makes it new.";
+            let cover = cover(&format!("{name} is from an older version"), text);
+            let reset = name.clone();
+            let label = format!("Reset {name}…");
+            buttons(&cover, vec![(&label, "button", Box::new(move || node_menu::ask_reset(&reset)))]);
+            cover
+        }
         (_, Some(State::Ended(status))) => {
             let cover = cover("This shell has ended", &format!("Exit {status}. The node keeps running."));
             let pane = pane.clone();
@@ -190,12 +198,15 @@ fn act(node: &str, verb: &'static str) -> Box<dyn Fn()> {
 pub(crate) fn draw_banner(pane: &Rc<Pane>, banner: &Element, state: Option<&State>) {
     // A node that does not run has no connection to lose.
     let runs = app().tabs.node(&pane.node).is_some_and(|node| node.state == "running");
-    let Some(State::Lost { retry_in }) = state.filter(|_| runs) else { return dom::show(banner, false) };
-    if dom::find(banner, ".again").is_none() {
+    let Some(State::Lost { retry_in, restarts }) = state.filter(|_| runs) else {
+        return dom::show(banner, false);
+    };
+    let what = if *restarts { "The server is being restarted." } else { "Connection lost." };
+    if dom::find(banner, "b").and_then(|words| words.text_content()).as_deref() != Some(what) {
         dom::clear(banner);
         dom::add(banner, &dom::icon("careful"));
         let words = dom::make("span", "");
-        dom::add(&words, &dom::make_text("b", "", "Connection lost."));
+        dom::add(&words, &dom::make_text("b", "", what));
         dom::add(&words, &dom::make("span", "again"));
         dom::add(banner, &words);
         dom::add(banner, &dom::make("span", "spring"));
@@ -222,6 +233,7 @@ pub(crate) fn time_banner(seconds: f64) -> Element {
     let words = dom::make("span", "");
     dom::add(&words, &dom::make("b", ""));
     dom::add_text(&words, " Progress is kept, files are not.");
+    dom::add(&words, &dom::make("span", "others"));
     dom::add(&banner, &words);
     dom::add(&banner, &dom::make("span", "spring"));
     if let Some(minutes) = app().session.extend_minutes() {
@@ -241,12 +253,17 @@ pub(crate) fn time_banner(seconds: f64) -> Element {
 
 /// Brings the warning's time up to date.
 pub(crate) fn time_words(banner: &Element, seconds: f64) {
+    if let Some(others) = dom::find(banner, ".others") {
+        let waits = app().session.others_wait();
+        others.set_text_content(waits.then_some(" Others are waiting, so 10 minutes at most."));
+    }
     if let Some(words) = dom::find(banner, "b") {
         words.set_text_content(Some(&format!("Your nodes end in {}.", minutes_and_seconds(seconds))));
     }
 }
 
-fn cover(title: &str, text: &str) -> Element {
+/// A cover with a title and a sentence.
+pub(crate) fn cover(title: &str, text: &str) -> Element {
     let cover = dom::make("div", "cover");
     let inner = dom::make("div", "");
     dom::add(&inner, &dom::make_text("h2", "", title));
@@ -255,11 +272,13 @@ fn cover(title: &str, text: &str) -> Element {
     cover
 }
 
-fn inner(cover: &Element) -> Element {
+/// What a cover shows.
+pub(crate) fn inner(cover: &Element) -> Element {
     cover.first_element_child().unwrap_or_else(|| cover.clone())
 }
 
-fn buttons(cover: &Element, choices: Vec<Choice<'_>>) {
+/// Adds a row of buttons to a cover.
+pub(crate) fn buttons(cover: &Element, choices: Vec<Choice<'_>>) {
     let row = dom::make("div", "buttons");
     for (label, class, act) in choices {
         let button = dom::button(class, label);

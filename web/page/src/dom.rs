@@ -164,6 +164,12 @@ pub(crate) fn after(milliseconds: i32, then: impl FnOnce() + 'static) {
         .set_timeout_with_callback_and_timeout_and_arguments_0(callback.unchecked_ref(), milliseconds);
 }
 
+/// So many seconds or up to half as many more, in milliseconds: pages that were
+/// told the same don't come back all at once.
+pub(crate) fn jittered(seconds: f64) -> i32 {
+    (seconds * 1000.0 * (1.0 + js_sys::Math::random() / 2.0)) as i32
+}
+
 /// Calls `tick` again and again.
 pub(crate) fn every(milliseconds: i32, tick: impl FnMut() + 'static) {
     let callback = Closure::<dyn FnMut()>::new(tick).into_js_value();

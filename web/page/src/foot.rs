@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use web_sys::{Element, Event};
 
-use crate::{api::Health, app::app, dom, pane::Pane, terminal::State};
+use crate::{api::Health, app::app, dom, pane::Pane, ports, terminal::State};
 
 /// Draws the foot of a pane.
 pub(crate) fn draw(pane: &Rc<Pane>, unsent: &str) {
@@ -32,6 +32,9 @@ pub(crate) fn draw(pane: &Rc<Pane>, unsent: &str) {
             }
             dom::add(foot, &name);
             dom::add(foot, &memory());
+            if let Some(ports) = node.as_ref().and_then(ports::foot) {
+                dom::add(foot, &ports);
+            }
         }
     }
     dom::add(foot, &dom::make("span", "spring"));

@@ -10,7 +10,9 @@ use web_sys::{Event, EventSource, MessageEvent};
 use crate::{
     api::{self, Failure, Session},
     app::app,
-    cover, dialog, dom, live,
+    cover, dialog, dom,
+    line::{self, Place},
+    live, ports,
     words::{clock_time, minutes_and_seconds},
 };
 
@@ -33,8 +35,12 @@ pub(crate) struct Ended {
 pub(crate) enum Phase {
     /// Asked for at this time.
     Starting { since_ms: f64 },
-    /// All nodes are in use; asked for again by itself.
-    Full { seconds: u64, message: String },
+    /// There is no room; a place in line is held, once it is known.
+    Full { message: String, place: Option<Place> },
+    /// The learner left the line.
+    Left,
+    /// Too much is asked of the server; asked again by itself.
+    Busy { message: String },
     /// It could not be made.
     Failed { message: String },
     /// It is there.
@@ -114,7 +120,7 @@ impl SessionPart {
         self.idle_ends_ms.get() < self.ends_ms.get() && self.seconds_left() < WARN_SECONDS
     }
 
-    fn set_phase(&self, phase: Phase) {
+    pub(crate) fn set_phase(&self, phase: Phase) {
         *self.phase.borrow_mut() = phase;
         cover::draw();
         self.tick();
@@ -154,21 +160,25 @@ impl SessionPart {
 
     fn not_begun(&'static self, failure: Failure) {
         app().tabs.forget_all();
-        if failure.full {
-            let seconds = failure.retry_seconds.unwrap_or(60);
-            self.set_phase(Phase::Full { seconds, message: failure.message });
-            dom::after(10_000, || {
-                if matches!(app().session.phase(), Phase::Full { .. }) {
-                    app().session.try_again_quietly();
-                }
-            });
-        } else {
-            self.set_phase(Phase::Failed { message: failure.message });
+        match failure.retry_seconds {
+            _ if failure.full => {
+                self.set_phase(Phase::Full { message: failure.message, place: None });
+                line::wait();
+            }
+            Some(seconds) => {
+                self.set_phase(Phase::Busy { message: failure.message });
+                dom::after(dom::jittered(seconds as f64), || {
+                    if matches!(app().session.phase(), Phase::Busy { .. }) {
+                        app().session.try_again_quietly();
+                    }
+                });
+            }
+            None => self.set_phase(Phase::Failed { message: failure.message }),
         }
     }
 
     /// Asks again while the words on the page stay as they are.
-    fn try_again_quietly(&'static self) {
+    pub(crate) fn try_again_quietly(&'static self) {
         spawn_local(async move {
             match self.ask().await {
                 Ok(session) => self.began(session),
@@ -188,17 +198,20 @@ impl SessionPart {
         }
         *self.session.borrow_mut() = Some(session.clone());
         app().tabs.sync(&session.nodes);
+        ports::mark_links();
         cover::draw();
         self.tick();
     }
 
-    /// Only events tell how nodes do: any other answer leaves it as it was.
+    /// Only events tell how nodes do and what they serve: any other answer leaves it as it was.
     fn keep_health(&self, session: &mut Session) {
         let known = self.session.borrow();
         let Some(known) = known.as_ref().filter(|known| known.id == session.id) else { return };
         for node in session.nodes.iter_mut().filter(|node| node.state == "running") {
             let old = known.nodes.iter().find(|old| old.name == node.name && old.state == "running");
             node.health = node.health.take().or_else(|| old.and_then(|old| old.health.clone()));
+            node.ports = node.ports.take().or_else(|| old.and_then(|old| old.ports.clone()));
+            ports::announce(old, node);
         }
     }
 
@@ -207,6 +220,7 @@ impl SessionPart {
         if let Some(session) = self.session.borrow_mut().as_mut() {
             for node in session.nodes.iter_mut().filter(|node| node.name == name) {
                 node.health = None;
+                node.ports = None;
             }
         }
     }
@@ -252,6 +266,9 @@ impl SessionPart {
                         self.update(session);
                         self.listen(&id);
                     }
+                    Err(Failure { ended: Some((reason, time)), .. }) => {
+                        self.ended(Ended { reason: Some(reason), time: time as f64 });
+                    }
                     Err(failure) if failure.status == 404 => {
                         self.ended(Ended { reason: None, time: js_sys::Date::now() / 1000.0 });
                     }
@@ -280,6 +297,7 @@ impl SessionPart {
             Some("idle") => format!("Nobody typed for a while, so it ended at {at}."),
             Some("time") => format!("Its time was over at {at}."),
             Some("learner") => format!("You ended it at {at}."),
+            Some("restart") => format!("The server's machine was started again at {at}."),
             _ => format!("It was ended at {at}."),
         };
         format!("{why} Your nodes and their files are gone. Your progress is kept.")
@@ -390,6 +408,11 @@ impl SessionPart {
             live::assertive(&format!("Your nodes end in {left}."));
         }
         app().tabs.time((due != Warned::Nothing).then_some(seconds));
+    }
+
+    /// Whether others are in line for a place.
+    pub(crate) fn others_wait(&self) -> bool {
+        self.session.borrow().as_ref().is_some_and(|session| session.others_wait)
     }
 
     /// By how many minutes Extend moves the end now; `None` when it can't.

@@ -9,7 +9,7 @@ use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::spawn_local;
 use web_sys::{Element, Event, HtmlAnchorElement, HtmlTemplateElement, KeyboardEvent, MouseEvent};
 
-use crate::{api, app::app, dom, live, next, quiz, run_row};
+use crate::{api, app::app, dom, live, next, ports, quiz, run_row};
 
 /// The step that is shown.
 #[derive(Default)]
@@ -122,6 +122,7 @@ impl Steps {
         let (Some(session), Some(step)) = (app().session.id(), self.number()) else { return };
         app().runs.recall(&session);
         run_row::draw_all();
+        ports::mark_links();
         let prepared = format!("drydock-prepared-{session}-{step}");
         let has_setup = dom::by_id("step").is_some_and(|step| step.has_attribute("data-setup"));
         if has_setup && dom::kept(&prepared).is_none() {

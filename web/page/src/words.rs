@@ -61,6 +61,29 @@ pub(crate) fn listed(names: &[&str]) -> String {
     }
 }
 
+/// A small number as a word, a larger one in digits.
+pub(crate) fn number(count: u64) -> String {
+    const WORDS: [&str; 10] = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
+    usize::try_from(count)
+        .ok()
+        .and_then(|at| WORDS.get(at))
+        .map_or(count.to_string(), |word| (*word).to_owned())
+}
+
+/// A place in a row: `first`, `second`, …, `11th`, `21st`.
+pub(crate) fn ordinal(place: u64) -> String {
+    const WORDS: [&str; 10] =
+        ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"];
+    let word = place.checked_sub(1).and_then(|at| usize::try_from(at).ok()).and_then(|at| WORDS.get(at));
+    let end = match (place % 10, place % 100) {
+        (1, not) if not != 11 => "st",
+        (2, not) if not != 12 => "nd",
+        (3, not) if not != 13 => "rd",
+        _ => "th",
+    };
+    word.map_or(format!("{place}{end}"), |word| (*word).to_owned())
+}
+
 /// An error's words as a sentence.
 pub(crate) fn sentence(words: &str) -> String {
     let mut chars = words.trim_end_matches('.').chars();
@@ -126,6 +149,14 @@ mod tests {
         assert_eq!(deleted(2, 1, "node1"), "Deleted: 2 containers, 1 image, your files on node1");
         assert_eq!(deleted(0, 0, "node1"), "Deleted: your files on node1");
         assert_eq!(listed(&["node1", "node2", "node3"]), "node1, node2 and node3");
+    }
+
+    #[test]
+    fn small_numbers_are_words() {
+        assert_eq!((number(3).as_str(), number(12).as_str()), ("three", "12"));
+        let places = [1, 2, 10, 11, 12, 13, 21, 22, 103, 111].map(ordinal);
+        let said = ["first", "second", "tenth", "11th", "12th", "13th", "21st", "22nd", "103rd", "111th"];
+        assert_eq!(places, said);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
-use drydock_protocol::terminal::{FromViewer, ToViewer};
+use drydock_protocol::terminal::{CLOSE_RESTART, FromViewer, ToViewer, seconds_of};
 use wasm_bindgen::{JsCast, JsValue, closure::Closure};
 use web_sys::{BinaryType, CloseEvent, Event, MessageEvent, WebSocket};
 
@@ -25,6 +25,8 @@ pub(crate) enum State {
     Lost {
         /// Seconds.
         retry_in: f64,
+        /// The server said goodbye: it is started again.
+        restarts: bool,
     },
     /// The terminal's program ended with this status.
     Ended(i32),
@@ -49,6 +51,7 @@ pub(crate) struct Socket {
     /// Grows with every attempt, so that late events of an old one are known.
     generation: Cell<u64>,
     retry_at: Cell<f64>,
+    restarts: Cell<bool>,
     news: Box<dyn Fn(News)>,
     listeners: super::listen::Listeners,
 }
@@ -64,6 +67,7 @@ impl Socket {
             attempt: Cell::new(0),
             generation: Cell::new(0),
             retry_at: Cell::new(0.0),
+            restarts: Cell::new(false),
             news,
             listeners: Default::default(),
         });
@@ -148,7 +152,7 @@ impl Socket {
         socket.set_onmessage(Some(on_message.into_js_value().unchecked_ref()));
         let on_close = Closure::<dyn FnMut(CloseEvent)>::new(move |event: CloseEvent| {
             if let Some(socket) = current(&weak) {
-                socket.closed(event.code());
+                socket.closed(event.code(), &event.reason());
             }
         });
         socket.set_onclose(Some(on_close.into_js_value().unchecked_ref()));
@@ -178,7 +182,7 @@ impl Socket {
         }
     }
 
-    fn closed(self: &Rc<Self>, code: u16) {
+    fn closed(self: &Rc<Self>, code: u16, reason: &str) {
         self.drop_socket();
         if matches!(self.state(), State::Ended(_) | State::Refused(_)) {
             return;
@@ -186,9 +190,13 @@ impl Socket {
         if code == GONE {
             return self.set_state(State::Refused("this node is not running".into()));
         }
-        let seconds = BACK_OFF[self.attempt.get().min(BACK_OFF.len() - 1)];
+        let hint = (code == CLOSE_RESTART).then(|| seconds_of(reason)).flatten();
+        // One that was told stays told until it is back.
+        self.restarts.set(hint.is_some() || (self.restarts.get() && self.attempt.get() > 0));
+        let back_off = BACK_OFF[self.attempt.get().min(BACK_OFF.len() - 1)];
         self.attempt.set(self.attempt.get() + 1);
-        self.retry_at.set(dom::now_ms() + seconds * 1000.0);
+        let wait = dom::jittered(hint.map_or(back_off, |seconds| f64::from(seconds.min(60))));
+        self.retry_at.set(dom::now_ms() + f64::from(wait));
         self.wait(self.generation.get());
     }
 
@@ -198,7 +206,7 @@ impl Socket {
         if left <= 0.0 {
             return self.connect();
         }
-        self.set_state(State::Lost { retry_in: left / 1000.0 });
+        self.set_state(State::Lost { retry_in: left / 1000.0, restarts: self.restarts.get() });
         let weak = Rc::downgrade(self);
         dom::after(left.min(1000.0).ceil() as i32, move || {
             if let Some(socket) = weak.upgrade()

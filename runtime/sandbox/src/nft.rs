@@ -1,11 +1,13 @@
 //! Packet filter rules by nftables' netlink protocol.
 //!
-//! A table of ours with masquerading for a bridge, and the parts that other
-//! tables are built of. A batch replaces a table whole or not at all.
+//! What tables are built of: attributes, expressions, and batches, of which the
+//! kernel takes all or nothing.
+
+pub mod bridges;
+mod expression;
 
 use std::{
     io,
-    net::Ipv4Addr,
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
 };
 
@@ -32,13 +34,6 @@ pub enum NftError {
     },
 }
 
-/// The table's name.
-const TABLE: &str = "drydock";
-const CHAIN: &str = "postrouting";
-/// `NF_IP_PRI_NAT_SRC`: after all that may still change the packet.
-const PRIORITY_SOURCE_NAT: i32 = 100;
-const POSTROUTING: u32 = 4;
-
 const SUBSYSTEM: u16 = 10;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
@@ -56,66 +51,11 @@ const NESTED: u16 = 1 << 15;
 /// The first register of 16 bytes.
 pub(crate) const REGISTER: u32 = 1;
 
-/// Gives packets from a bridge's network that leave by another link the
-/// sender's address of that link.
-pub fn masquerade(bridge: &str, (network, prefix): (Ipv4Addr, u8)) -> Result<(), NftError> {
-    let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
-    let mut batch = Batch::new(libc::NFPROTO_IPV4);
-    batch.add("its table", NEW_TABLE, CREATE, &string(1, TABLE));
-    // What an earlier engine left goes first.
-    batch.add("its old table", DELETE_TABLE, 0, &string(1, TABLE));
-    batch.add("its table", NEW_TABLE, CREATE, &string(1, TABLE));
-    let hook = [number(1, POSTROUTING), number(2, PRIORITY_SOURCE_NAT as u32)].concat();
-    let chain = [string(1, TABLE), string(3, CHAIN), nested(4, &hook), string(7, "nat")].concat();
-    batch.add("its chain", NEW_CHAIN, CREATE, &chain);
-    let expressions = [
-        source_address(),
-        bitwise(mask),
-        compare(EQUAL, &(u32::from(network) & mask).to_be_bytes()),
-        output_link(),
-        compare(NOT_EQUAL, &link_name(bridge)),
-        expression("masq", &[]),
-    ]
-    .concat();
-    let rule = [string(1, TABLE), string(2, CHAIN), nested(4, &expressions)].concat();
-    batch.add("its rule", NEW_RULE, CREATE | APPEND, &rule);
-    batch.send(&open()?)
-}
-
 pub(crate) const EQUAL: u32 = 0;
 pub(crate) const NOT_EQUAL: u32 = 1;
 
-/// Loads the packet's source address: 4 bytes at 12 of the network header.
-fn source_address() -> Vec<u8> {
-    expression("payload", &[number(1, REGISTER), number(2, 1), number(3, 12), number(4, 4)].concat())
-}
-
-fn bitwise(mask: u32) -> Vec<u8> {
-    let data = [
-        number(1, REGISTER),
-        number(2, REGISTER),
-        number(3, 4),
-        nested(4, &attribute(1, &mask.to_be_bytes())),
-        nested(5, &attribute(1, &[0; 4])),
-    ];
-    expression("bitwise", &data.concat())
-}
-
-/// Loads the name of the link that the packet leaves by.
-fn output_link() -> Vec<u8> {
-    expression("meta", &[number(1, REGISTER), number(2, 7)].concat())
-}
-
 pub(crate) fn compare(how: u32, value: &[u8]) -> Vec<u8> {
     expression("cmp", &[number(1, REGISTER), number(2, how), nested(3, &attribute(1, value))].concat())
-}
-
-fn link_name(name: &str) -> [u8; 16] {
-    let mut padded = [0; 16];
-    for (place, byte) in padded.iter_mut().take(15).zip(name.bytes()) {
-        *place = byte;
-    }
-    padded
 }
 
 pub(crate) fn expression(name: &str, data: &[u8]) -> Vec<u8> {
@@ -256,18 +196,5 @@ mod tests {
     #[test]
     fn attributes_are_padded() {
         assert_eq!(attribute(1, b"abcde"), [9, 0, 1, 0, b'a', b'b', b'c', b'd', b'e', 0, 0, 0]);
-    }
-
-    /// Needs root: it makes a network namespace of its own.
-    #[test]
-    fn the_kernel_takes_the_table_twice() {
-        std::thread::spawn(|| {
-            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("this test needs root");
-            for _ in 0..2 {
-                masquerade("docker0", (Ipv4Addr::new(172, 17, 0, 0), 16)).unwrap();
-            }
-        })
-        .join()
-        .unwrap();
     }
 }

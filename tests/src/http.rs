@@ -1,7 +1,8 @@
 //! HTTP/1.1 over a plain socket: a test sends exactly the headers it names.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpStream};
+use std::os::fd::AsRawFd;
 
 use crate::instance::guard;
 
@@ -36,7 +37,40 @@ impl Answer {
 /// Sends one request to a port of this machine and reads the whole answer. A
 /// `101` answer is returned as soon as its head is there.
 pub fn request(port: u16, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
+    let stream = TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
+    ask(stream, port, method, path, headers, body)
+}
+
+/// As [`request`], from this address of the loopback's.
+pub fn request_from(
+    from: Ipv4Addr,
+    port: u16,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Answer {
+    ask(connect_from(from, port), port, method, path, headers, body)
+}
+
+fn connect_from(from: Ipv4Addr, port: u16) -> TcpStream {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
+    let made = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None);
+    let made = made.expect("a socket can be made");
+    let address = |ip: Ipv4Addr, port| SockaddrIn::from(std::net::SocketAddrV4::new(ip, port));
+    bind(made.as_raw_fd(), &address(from, 0)).expect("all of 127/8 is the loopback's");
+    connect(made.as_raw_fd(), &address(Ipv4Addr::LOCALHOST, port)).expect("the server listens");
+    made.into()
+}
+
+fn ask(
+    mut stream: TcpStream,
+    port: u16,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Answer {
     stream.set_read_timeout(Some(guard())).expect("a timeout can be set");
     let mut text = format!("{method} {path} HTTP/1.1\r\nHost: localhost:{port}\r\n");
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("connection")) {

@@ -6,8 +6,15 @@
 //! everything; it passes the paths in the environment variables that
 //! [`setting`] asks for.
 
+pub mod agree;
+pub mod attack;
+pub mod fault;
+pub mod fuse;
 pub mod http;
 pub mod instance;
+pub mod random;
+pub mod viewer;
+pub mod websocket;
 pub mod world;
 
 use std::path::PathBuf;

@@ -20,6 +20,16 @@ fn exec_passes_stdin_output_and_exit_status() {
 }
 
 #[test]
+fn exec_of_a_command_that_is_too_long_says_so() {
+    let instance = Instance::start();
+    let session = instance.session(&[]);
+    let argument = "x".repeat(100_000);
+    let done = session.exec("node1", &[&["true"][..], &[argument.as_str(); 12]].concat(), b"");
+    assert_eq!(done.status, 125, "not run: {}", done.stderr);
+    assert!(done.stderr.contains("a node takes 1048576 at most"), "{}", done.stderr);
+}
+
+#[test]
 fn exec_keeps_the_order_of_outputs_that_share_a_file() {
     let instance = Instance::start();
     let session = instance.session(&[]);

@@ -54,7 +54,7 @@ const SETTINGS: [Setting; 17] = [
     ),
     setting(
         "kernel.threads-max",
-        Want::AtLeast(262_144),
+        Want::AtLeast(2_097_152),
         "threads for all nodes; the sum of their limits must fit",
         "fewer nodes are let in",
     ),

@@ -4,10 +4,12 @@
 //! - `probe sys NAME…`: system calls that reach the whole machine
 //! - `probe sock`: sockets of every address family and netlink protocol
 //! - `probe scan HOST…`: the open TCP ports of IPv4 hosts, all of them tried
+//! - `probe forge LINK VICTIM PEER`: frames in another host's name
 //!
 //! Each line of output is `NAME=RESULT`, where the result is `ok` or the name
 //! of an errno.
 
+mod forge;
 mod newuser;
 mod scan;
 mod sock;
@@ -27,7 +29,14 @@ fn main() {
                 }
             }
         }
-        _ => fail("usage: probe newuser | probe sys NAME… | probe sock | probe scan HOST…"),
+        Some((what, [link, victim, peer])) if what == "forge" => match (victim.parse(), peer.parse()) {
+            (Ok(victim), Ok(peer)) => forge::send_all(link, victim, peer),
+            _ => fail("victim and peer are IPv4 addresses"),
+        },
+        _ => fail(
+            "usage: probe newuser | probe sys NAME… | probe sock | probe scan HOST… | \
+             probe forge LINK VICTIM PEER",
+        ),
     }
 }
 

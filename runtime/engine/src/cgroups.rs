@@ -42,6 +42,16 @@ pub(crate) struct Group {
     pub(crate) directory: Option<OwnedFd>,
 }
 
+impl Group {
+    /// Moves a thread into it (v1).
+    pub(crate) fn enter(&self, thread: i32) -> io::Result<()> {
+        for tasks in &self.tasks {
+            rustix::io::write(tasks, thread.to_string().as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
 impl Cgroups {
     /// Takes over the inherited descriptors.
     pub(crate) fn inherited(spec: &Spec) -> io::Result<Cgroups> {
@@ -100,14 +110,53 @@ impl Cgroups {
         self.next.fetch_max(number + 1, Ordering::Relaxed);
     }
 
-    /// Makes a container's place. On v1 it is `inner` itself where no limit is
-    /// asked for.
-    pub(crate) async fn make(&self, keeper: &Keeper, limits: &Limits) -> Result<Group, ApiError> {
-        if self.directory.is_none() && *limits == Limits::default() {
+    /// Makes a group of its own for a container that runs in `inner` (v1).
+    pub(crate) async fn make_own(&self, keeper: &Keeper) -> Result<Group, ApiError> {
+        self.of(keeper, Some(self.next.fetch_add(1, Ordering::Relaxed))).await
+    }
+
+    /// Changes a group's limits; those not given end.
+    pub(crate) async fn limit(&self, keeper: &Keeper, number: u32, limits: &Limits) -> Result<(), ApiError> {
+        let Some(inner) = &self.directory else {
+            let action = Action::Limit(limits.clone());
+            keeper.cgroup(number, action).await.map_err(failed("limiting a cgroup failed"))?;
+            return Ok(());
+        };
+        open_directory(inner, &name(number))
+            .and_then(|group| {
+                for (file, text) in [("memory.max", "max"), ("pids.max", "max"), ("cpu.max", "max 100000")] {
+                    write_in(&group, file, text)?;
+                }
+                limit(&group, limits)
+            })
+            .map_err(failed("limiting a cgroup failed"))
+    }
+
+    /// A file of a v2 group; `None` on v1, where groups are not to be read from
+    /// inside the node, and where the kernel has no such file.
+    pub(crate) fn read(&self, number: u32, file: &str) -> Option<String> {
+        let inner = self.directory.as_ref()?;
+        read_in(&open_directory(inner, &name(number)).ok()?, file).ok()
+    }
+
+    /// The number of the group that a container with these limits gets. On v1 it
+    /// stays in `inner` where no limit is asked for.
+    pub(crate) fn number(&self, limits: &Limits) -> Option<u32> {
+        let own = self.is_v2() || *limits != Limits::default();
+        own.then(|| self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Makes a container's place, by its number.
+    pub(crate) async fn make(
+        &self,
+        keeper: &Keeper,
+        number: Option<u32>,
+        limits: &Limits,
+    ) -> Result<Group, ApiError> {
+        let Some(number) = number else {
             let tasks = self.copies(|_| true)?;
             return Ok(Group { number: None, tasks, directory: None });
-        }
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        };
         if let Some(inner) = &self.directory {
             let directory = make_directory(inner, &name(number)).map_err(failed("making a cgroup failed"))?;
             limit(&directory, limits).map_err(failed("limiting a cgroup failed"))?;

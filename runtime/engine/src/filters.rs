@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::error::ApiError;
@@ -15,6 +16,13 @@ pub(crate) struct Filters(BTreeMap<String, BTreeSet<String>>);
 enum Values {
     Set(BTreeMap<String, bool>),
     List(Vec<String>),
+}
+
+/// The query of every prune.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct PruneQuery {
+    pub(crate) filters: String,
 }
 
 impl Filters {
@@ -64,6 +72,25 @@ impl Filters {
         })
     }
 
+    /// Whether a prune's `label` and `label!` allow these labels.
+    pub(crate) fn prune_labels(&self, labels: &BTreeMap<String, String>) -> bool {
+        let has = |wanted: &str| match wanted.split_once('=') {
+            Some((key, value)) => labels.get(key).is_some_and(|held| held == value),
+            None => labels.contains_key(wanted),
+        };
+        self.values("label").all(has) && !self.values("label!").any(has)
+    }
+
+    /// The time of a prune's `until`, in seconds since the epoch.
+    pub(crate) fn until(&self) -> Result<Option<i64>, ApiError> {
+        let mut values = self.values("until");
+        match (values.next(), values.next()) {
+            (None, _) => Ok(None),
+            (Some(text), None) => moment(text).map(Some),
+            _ => Err(ApiError::Invalid("more than one until filter specified".to_owned())),
+        }
+    }
+
     /// Whether a filter that is true or false is true.
     pub(crate) fn flag(&self, key: &str) -> Result<Option<bool>, ApiError> {
         match self.values(key).next() {
@@ -91,6 +118,55 @@ pub(crate) fn unix_time(text: &str) -> Result<Option<i64>, ApiError> {
         .and_then(|all| all.checked_add(nanoseconds))
         .map(Some)
         .ok_or_else(refuse)
+}
+
+/// A time in a filter, in seconds since the epoch: how long ago, as Go writes
+/// durations, or a date, or seconds.
+pub(crate) fn moment(text: &str) -> Result<i64, ApiError> {
+    let refuse = || ApiError::Invalid(format!("failed to parse value as time or duration: \"{text}\""));
+    if let Some(seconds) = duration(text) {
+        return Timestamp::now().as_second().checked_sub(seconds).ok_or_else(refuse);
+    }
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time.as_second());
+    }
+    // Without a zone, it is the node's, which is UTC.
+    if let Ok(time) = text.parse::<jiff::civil::DateTime>() {
+        return jiff::tz::TimeZone::UTC.to_timestamp(time).map(|time| time.as_second()).map_err(|_| refuse());
+    }
+    unix_time(text)?.map(|nanoseconds| nanoseconds / 1_000_000_000).ok_or_else(refuse)
+}
+
+/// Whole seconds of a duration such as `1h30m` or `1.5s`.
+fn duration(text: &str) -> Option<i64> {
+    let (negative, mut rest) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let mut seconds = 0.0;
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let end = rest.find(|char: char| !char.is_ascii_digit() && char != '.')?;
+        let number: f64 = rest[..end].parse().ok()?;
+        let unit =
+            rest[end..].find(|char: char| char.is_ascii_digit() || char == '.').unwrap_or(rest.len() - end);
+        let factor = match &rest[end..end + unit] {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 1e-3,
+            "us" | "µs" => 1e-6,
+            "ns" => 1e-9,
+            _ => return None,
+        };
+        seconds += number * factor;
+        rest = &rest[end + unit..];
+    }
+    // What no clock reaches is no duration.
+    let whole = (seconds < 1e15).then_some(seconds as i64)?;
+    Some(if negative { -whole } else { whole })
 }
 
 /// A flag in a query: `1`, `true`, and so on.
@@ -154,6 +230,19 @@ mod tests {
         assert_eq!(unix_time("12.000000001"), Ok(Some(12_000_000_001)));
         assert_eq!(unix_time(""), Ok(None));
         assert!(unix_time("soon").is_err());
+    }
+
+    #[test]
+    fn moments_are_durations_dates_or_seconds() {
+        let now = Timestamp::now().as_second();
+        for (text, ago) in [("1h", 3600), ("1h30m", 5400), ("1.5s", 1), ("0s", 0)] {
+            let found = moment(text).unwrap();
+            assert!((now - ago..=now - ago + 60).contains(&found), "{text}");
+        }
+        assert_eq!(moment("2020-01-01T00:00:00Z"), Ok(1_577_836_800));
+        assert_eq!(moment("2020-01-01"), Ok(1_577_836_800));
+        assert_eq!(moment("1577836800"), Ok(1_577_836_800));
+        assert!(moment("1x").is_err() && moment("").is_err() && moment("h").is_err());
     }
 
     #[test]

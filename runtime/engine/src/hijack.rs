@@ -1,13 +1,13 @@
 //! Connections that change from HTTP to a raw stream: attach and exec.
 
 use axum::{
-    body::Body,
+    body::{Body, Bytes},
     http::{HeaderMap, HeaderValue, Request, StatusCode, header},
     response::Response,
 };
-use hyper::upgrade::Upgraded;
+use futures_util::StreamExt;
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::{
     error::{ApiError, failed},
@@ -17,10 +17,17 @@ use crate::{
 pub(crate) const MULTIPLEXED: &str = "application/vnd.docker.multiplexed-stream";
 pub(crate) const RAW: &str = "application/vnd.docker.raw-stream";
 
-/// The raw connection, once the answer is out.
-pub(crate) type Connection = TokioIo<Upgraded>;
+/// What goes both ways.
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// The connection to the client, once the answer is out.
+pub(crate) type Connection = Box<dyn Duplex>;
 
 /// The answer that changes the protocol, and the connection that comes of it.
+/// A client that asks for no change gets the same bytes as the answer's body,
+/// and what it sends as its request's body is what it types.
 ///
 /// `multiplexed`: frames of both streams follow, not bare bytes.
 pub(crate) fn upgrade(
@@ -28,22 +35,60 @@ pub(crate) fn upgrade(
     multiplexed: bool,
 ) -> Result<(Response, impl Future<Output = Result<Connection, hyper::Error>> + use<>), ApiError> {
     let newer = crate::server::version_of(request) >= (1, 42);
-    let kind = if multiplexed && newer { MULTIPLEXED } else { RAW };
-    if !asks_for_tcp(request.headers()) {
-        return Err(ApiError::Invalid(
-            "this engine attaches only over an upgraded connection: send \"Connection: Upgrade\" and \"Upgrade: tcp\""
-                .to_owned(),
-        ));
+    let kind = HeaderValue::from_static(if multiplexed && newer { MULTIPLEXED } else { RAW });
+    let answer = Response::builder().header(header::CONTENT_TYPE, kind);
+    let (answer, upgraded, ours) = if asks_for_tcp(request.headers()) {
+        let answer = answer
+            .status(StatusCode::SWITCHING_PROTOCOLS)
+            .header(header::CONNECTION, HeaderValue::from_static("Upgrade"))
+            .header(header::UPGRADE, HeaderValue::from_static("tcp"))
+            .body(Body::empty());
+        (answer, Some(hyper::upgrade::on(request)), None)
+    } else {
+        let (ours, theirs) = tokio::io::duplex(BODY_BUFFER);
+        let (output, input) = tokio::io::split(theirs);
+        tokio::spawn(pour(std::mem::take(request.body_mut()), input));
+        (answer.body(body_of(output)), None, Some(ours))
+    };
+    let answer = answer.map_err(failed("answering failed"))?;
+    let connection = async move {
+        Ok(match (upgraded, ours) {
+            (Some(upgraded), _) => Box::new(TokioIo::new(upgraded.await?)) as Connection,
+            (None, Some(ours)) => Box::new(ours),
+            (None, None) => Box::new(tokio::io::empty()),
+        })
+    };
+    Ok((answer, connection))
+}
+
+/// Bytes on their way to a client that didn't change the protocol.
+const BODY_BUFFER: usize = 64 * 1024;
+
+/// Moves a request's body to where it is read as typed.
+async fn pour(body: Body, mut to: impl AsyncWrite + Unpin) {
+    let mut pieces = body.into_data_stream();
+    while let Some(Ok(piece)) = pieces.next().await {
+        if to.write_all(&piece).await.is_err() {
+            return;
+        }
     }
-    let upgraded = hyper::upgrade::on(request);
-    let response = Response::builder()
-        .status(StatusCode::SWITCHING_PROTOCOLS)
-        .header(header::CONTENT_TYPE, HeaderValue::from_static(kind))
-        .header(header::CONNECTION, HeaderValue::from_static("Upgrade"))
-        .header(header::UPGRADE, HeaderValue::from_static("tcp"))
-        .body(Body::empty())
-        .map_err(failed("answering failed"))?;
-    Ok((response, async move { upgraded.await.map(TokioIo::new) }))
+    // The end of the body is the end of stdin, as far as anybody reads it.
+    let _ = to.shutdown().await;
+}
+
+/// What is written to the other end, as a body.
+fn body_of(from: impl AsyncRead + Send + Unpin + 'static) -> Body {
+    Body::from_stream(futures_util::stream::unfold(from, |mut from| async move {
+        let mut buffer = vec![0; 16 * 1024];
+        match from.read(&mut buffer).await {
+            Ok(0) => None,
+            Ok(length) => {
+                buffer.truncate(length);
+                Some((Ok(Bytes::from(buffer)), from))
+            }
+            Err(error) => Some((Err(error), from)),
+        }
+    }))
 }
 
 fn asks_for_tcp(headers: &HeaderMap) -> bool {
@@ -150,5 +195,35 @@ mod tests {
     #[test]
     fn frames_have_docker_s_head() {
         assert_eq!(frame_head(Stream::Stderr, 258), [2, 0, 0, 0, 0, 0, 1, 2]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_typed_comes_through_but_for_the_keys(
+            pieces in proptest::collection::vec(proptest::collection::vec(14u8..20, 0..9), 0..9)
+        ) {
+            let mut keys = DetachKeys::parse("").unwrap();
+            let typed: Vec<u8> = pieces.concat();
+            let mut got = Vec::new();
+            let mut detached = false;
+            for piece in &pieces {
+                match keys.take(piece) {
+                    Typed::Bytes(bytes) => got.extend(bytes),
+                    Typed::Detach(bytes) => {
+                        got.extend(bytes);
+                        detached = true;
+                        break;
+                    }
+                }
+            }
+            let end = typed.windows(2).position(|pair| pair == [16, 17]);
+            proptest::prop_assert_eq!(detached, end.is_some());
+            let expected = match end {
+                Some(end) => &typed[..end],
+                // A first key is held back until the next one comes.
+                None => typed.strip_suffix(&[16]).unwrap_or(&typed),
+            };
+            proptest::prop_assert_eq!(got, expected);
+        }
     }
 }

@@ -97,6 +97,7 @@ struct Shared {
     seq: AtomicU64,
     spawns: Pending<Result<Spawned, String>>,
     cgroups: Pending<(Result<cgroup::Outcome, String>, Vec<OwnedFd>)>,
+    syncs: Pending<()>,
     exits: Mutex<HashMap<String, Waiting>>,
     listing: Mutex<Option<(Kept, oneshot::Sender<Kept>)>>,
     watched: watch::Sender<bool>,
@@ -137,6 +138,7 @@ impl Keeper {
             seq: AtomicU64::new(1),
             spawns: Mutex::default(),
             cgroups: Mutex::default(),
+            syncs: Mutex::default(),
             exits: Mutex::default(),
             listing: Mutex::default(),
             watched: watch::Sender::new(false),
@@ -219,6 +221,15 @@ impl Keeper {
     /// Lets PID 1 forget one descriptor.
     pub async fn unpark(&self, key: &str, name: &str) -> Result<(), KeeperError> {
         self.send(&ToKeeper::Unpark { key: key.to_owned(), name: Some(name.to_owned()) }, &[]).await
+    }
+
+    /// Waits until PID 1 has done all that it was asked before.
+    pub async fn sync(&self) -> Result<(), KeeperError> {
+        let seq = self.shared.seq.fetch_add(1, Ordering::Relaxed);
+        let (answer, done) = oneshot::channel();
+        lock(&self.shared.syncs).insert(seq, answer);
+        self.send(&ToKeeper::Sync { seq }, &[]).await?;
+        done.await.map_err(|_| KeeperError::Gone)
     }
 
     /// All that PID 1 keeps.
@@ -312,6 +323,7 @@ impl Shared {
                     let _ = done.send(kept);
                 }
             }
+            ToEngine::Synced { seq } => answer(&self.syncs, seq, ()),
             ToEngine::Cgroup(cgroup::Answer { seq, result }) => answer(&self.cgroups, seq, (result, fds)),
             ToEngine::Watched { watched } => {
                 self.watched.send_replace(watched);

@@ -16,6 +16,7 @@
 
 #![recursion_limit = "256"]
 
+mod body;
 mod cgroups;
 mod clock;
 pub mod container;
@@ -26,6 +27,7 @@ mod exec;
 mod filters;
 mod hijack;
 mod images;
+mod init;
 pub mod keeper;
 mod log;
 mod networks;
@@ -133,7 +135,7 @@ async fn serve() -> Result<(), EngineError> {
             }
         });
     }
-    if let Err(error) = engine.networks.prepare().await {
+    if let Err(error) = engine.networks.prepare(&engine).await {
         tracing::error!(%error, "containers will have no bridge");
     }
     match connection.await {
@@ -150,6 +152,7 @@ fn load(spec: Spec, keeper: Keeper) -> Result<Engine, EngineError> {
         std::fs::create_dir_all(below_root(&[part]))
             .map_err(disk("making a directory of /var/lib/docker failed"))?;
     }
+    init::install().map_err(disk("writing docker-init failed"))?;
     let cgroups = cgroups::Cgroups::inherited(&spec).map_err(disk("taking over cgroups failed"))?;
     Ok(Engine {
         id: identity().map_err(disk("reading the engine's id failed"))?,

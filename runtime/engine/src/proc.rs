@@ -17,6 +17,35 @@ pub(crate) fn pids() -> io::Result<Vec<i32>> {
     Ok(pids)
 }
 
+/// The processes of a container, by its first one: all in its PID namespace,
+/// where it has one of its own, and all below these.
+pub(crate) fn members(first: i32) -> io::Result<Vec<i32>> {
+    let own = namespace(first, "pid").filter(|own| Some(*own) != namespace(std::process::id() as i32, "pid"));
+    let all = pids()?;
+    let mut members: std::collections::BTreeSet<i32> = all
+        .iter()
+        .copied()
+        .filter(|pid| *pid == first || (own.is_some() && namespace(*pid, "pid") == own))
+        .collect();
+    let parents: Vec<(i32, i32)> = all.iter().filter_map(|pid| Some((*pid, parent(*pid)?))).collect();
+    loop {
+        let before = members.len();
+        for (pid, parent) in &parents {
+            if members.contains(parent) {
+                members.insert(*pid);
+            }
+        }
+        if members.len() == before {
+            return Ok(members.into_iter().collect());
+        }
+    }
+}
+
+fn parent(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// All processes with their namespaces. One that ends meanwhile is left out.
 pub(crate) fn processes() -> io::Result<Vec<Process>> {
     Ok(pids()?.into_iter().filter_map(process).collect())

@@ -5,8 +5,8 @@ use std::{convert::Infallible, io, os::fd::OwnedFd, panic::AssertUnwindSafe, syn
 use axum::{
     Json, Router,
     body::{Body, Bytes},
-    extract::DefaultBodyLimit,
-    http::{HeaderValue, Request, StatusCode, Uri, header},
+    extract::{DefaultBodyLimit, FromRequestParts},
+    http::{HeaderValue, Method, Request, StatusCode, Uri, header, request::Parts},
     response::{IntoResponse, Response},
     routing::{delete, get, post},
 };
@@ -17,7 +17,13 @@ use tokio::{net::UnixListener, sync::Semaphore};
 use tower::ServiceExt;
 
 use crate::{
-    containers, engine::API_LOWEST, engine::API_VERSION, engine::Shared, engine::VERSION, error::ApiError,
+    body::{in_docker_s_form, patient},
+    containers,
+    engine::API_LOWEST,
+    engine::API_VERSION,
+    engine::Shared,
+    engine::VERSION,
+    error::ApiError,
     exec, images, networks, system, volumes,
 };
 
@@ -30,7 +36,21 @@ const BODY_MAX: usize = 4 << 20;
 
 /// The API version that a request speaks, put into its extensions.
 #[derive(Debug, Clone, Copy)]
-struct ApiVersion(u32, u32);
+pub(crate) struct ApiVersion(u32, u32);
+
+impl ApiVersion {
+    pub(crate) fn pair(self) -> (u32, u32) {
+        (self.0, self.1)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for ApiVersion {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<ApiVersion, Infallible> {
+        Ok(parts.extensions.get::<ApiVersion>().copied().unwrap_or(ApiVersion(CURRENT.0, CURRENT.1)))
+    }
+}
 
 /// The version that a request speaks.
 pub(crate) fn version_of<B>(request: &Request<B>) -> (u32, u32) {
@@ -68,20 +88,30 @@ pub(crate) fn routes(engine: Shared) -> Router {
         .route("/containers/{ref}/logs", get(containers::logs::logs))
         .route("/containers/{ref}/top", get(containers::top::top))
         .route("/containers/{ref}/export", get(containers::export::export))
+        .route("/containers/{ref}/update", post(containers::update::update))
+        .route("/containers/{ref}/stats", get(containers::stats::stats))
+        .route("/containers/{ref}/changes", get(containers::changes::changes))
+        .route(
+            "/containers/{ref}/archive",
+            get(containers::archive::get).head(containers::archive::head).put(containers::archive::put),
+        )
         .route("/containers/{ref}/exec", post(exec::create))
         .route("/exec/{id}/start", post(exec::start))
         .route("/exec/{id}/resize", post(exec::resize))
         .route("/exec/{id}/json", get(exec::inspect))
         .route("/images/json", get(images::list::list))
-        .route("/images/create", post(images::pull::pull))
-        .route("/images/prune", post(images::remove::prune))
+        .route("/images/create", post(images::pull::create))
+        .route("/commit", post(images::commit::create))
+        .route("/images/load", post(images::load::load))
+        .route("/images/prune", post(images::prune::prune))
+        .route("/build/prune", post(images::prune::prune_builds))
         .route("/images/{*rest}", get(images::get).post(images::post).delete(images::remove::remove))
         .route("/networks", get(networks::list))
-        .route("/networks/create", post(networks::unsupported))
+        .route("/networks/create", post(networks::create))
         .route("/networks/prune", post(networks::prune))
-        .route("/networks/{ref}", get(networks::inspect).delete(networks::unsupported))
-        .route("/networks/{ref}/connect", post(networks::unsupported))
-        .route("/networks/{ref}/disconnect", post(networks::unsupported))
+        .route("/networks/{ref}", get(networks::inspect).delete(networks::delete))
+        .route("/networks/{ref}/connect", post(networks::connect))
+        .route("/networks/{ref}/disconnect", post(networks::disconnect))
         .route("/volumes", get(volumes::list))
         .route("/volumes/create", post(volumes::create))
         .route("/volumes/prune", post(volumes::prune))
@@ -137,14 +167,22 @@ pub(crate) async fn serve(socket: OwnedFd, routes: Router) -> io::Result<()> {
 
 /// Answers one request. A panic in it ends it, and nothing else.
 async fn answer(routes: Router, request: Request<hyper::body::Incoming>) -> Result<Response, Infallible> {
-    let request = request.map(Body::new);
+    let request = request.map(|body| patient(Body::new(body)));
+    let only_looks = matches!(*request.method(), Method::GET | Method::HEAD);
     let called = AssertUnwindSafe(async move {
         match strip_version(request) {
-            Ok(request) => routes.oneshot(request).await.unwrap_or_else(|never| match never {}),
+            Ok(request) => {
+                let answered = routes.oneshot(request).await.unwrap_or_else(|never| match never {});
+                in_docker_s_form(answered).await
+            }
             Err(error) => error.into_response(),
         }
-    });
-    let mut response = called.catch_unwind().await.unwrap_or_else(|_| {
+    })
+    .catch_unwind();
+    // What changes something goes on to its end when the client goes away.
+    let answered =
+        if only_looks { called.await.ok() } else { tokio::spawn(called).await.ok().and_then(Result::ok) };
+    let mut response = answered.unwrap_or_else(|| {
         let message = json!({ "message": "the engine failed in this request; the failure is in its log" });
         (StatusCode::INTERNAL_SERVER_ERROR, Json(message)).into_response()
     });

@@ -182,6 +182,7 @@ impl Keeper {
                 self.processes.borrow_mut().remove(&key);
                 Ok(())
             }
+            ToKeeper::Sync { seq } => self.tell(ToEngine::Synced { seq }, Vec::new()),
             ToKeeper::List => self.list(),
             ToKeeper::Event(what) => {
                 self.events.push(what);

@@ -69,6 +69,11 @@ pub enum ToKeeper {
         /// The process's key.
         key: String,
     },
+    /// Answer once all that came before is done.
+    Sync {
+        /// Comes back in the answer.
+        seq: u64,
+    },
     /// Tell all that PID 1 keeps: [`ToEngine::Process`] and
     /// [`ToEngine::Parked`] messages, then [`ToEngine::Listed`].
     List,
@@ -122,6 +127,11 @@ pub enum ToEngine {
         key: String,
         /// Which of its descriptors.
         name: String,
+    },
+    /// All that came before this [`ToKeeper::Sync`] is done.
+    Synced {
+        /// The request's number.
+        seq: u64,
     },
     /// That was all.
     Listed,

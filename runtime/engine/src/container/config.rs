@@ -23,6 +23,12 @@ pub enum Stage {
     Exec(Box<Exec>),
     /// Write a container's files.
     Export(Export),
+    /// Look at a container's files, read or write them.
+    Files(Files),
+    /// Tell what a container changed.
+    Changes(Changes),
+    /// Read or write archives of images.
+    Images(Box<crate::images::stage::Images>),
 }
 
 /// A container's first process.
@@ -50,6 +56,9 @@ pub struct Run {
     pub own_pid: bool,
     /// Whether it has a network namespace of its own, which the engine sets up.
     pub own_network: bool,
+    /// Whether it shares another container's network namespace: the descriptor
+    /// after the cgroups' is one of that container's first process.
+    pub join_network: bool,
     /// Make a PTY of this size (rows, columns) and have it as stdio.
     pub tty: Option<(u16, u16)>,
     /// Paths to hide.
@@ -62,6 +71,9 @@ pub struct Run {
     pub devices: Vec<(String, String)>,
     /// `/sys` can be written, as far as the node can.
     pub privileged: bool,
+    /// A program of the node to bind at `/sbin/docker-init`, which then is the
+    /// first process and starts the program.
+    pub init: Option<String>,
     /// The program.
     pub process: Process,
 }
@@ -98,6 +110,9 @@ pub struct Mount {
     pub source: Source,
     /// Nothing can be written.
     pub readonly: bool,
+    /// An empty directory gets what the image has in its place.
+    #[serde(default)]
+    pub fill: bool,
 }
 
 /// What to mount.
@@ -175,6 +190,64 @@ pub struct Export {
     /// v1 `tasks` files from 5 on to enter.
     pub cgroup_tasks: usize,
     /// The container's root, mounted read-only for this.
+    pub root: Root,
+}
+
+/// Something with a path in a container.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Files {
+    /// v1 `tasks` files from 5 on to enter.
+    pub cgroup_tasks: usize,
+    /// Where the files are.
+    pub place: Place,
+    /// What to do.
+    pub task: FilesTask,
+}
+
+/// Where a container's files are.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// It runs; a pidfd of its first process is the last descriptor.
+    Running,
+    /// It doesn't.
+    Stopped {
+        /// Its root.
+        root: Root,
+        /// What else is in there.
+        mounts: Vec<Mount>,
+    },
+}
+
+/// What to do with a path.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FilesTask {
+    /// Tell what it is.
+    Stat {
+        /// The path.
+        path: String,
+    },
+    /// Tell what it is and write it as a tar to stdout.
+    Get {
+        /// The path.
+        path: String,
+    },
+    /// Put the tar that comes on stdin into the directory.
+    Put {
+        /// The path.
+        path: String,
+        /// No directory is replaced by something else, nor the other way round.
+        keep_kind: bool,
+    },
+}
+
+/// What a container changed.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Changes {
+    /// v1 `tasks` files from 5 on to enter.
+    pub cgroup_tasks: usize,
+    /// Its root.
     pub root: Root,
 }
 

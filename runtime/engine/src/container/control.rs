@@ -9,7 +9,11 @@ use std::{
 use drydock_sandbox::fdpass;
 use serde::{Deserialize, Serialize};
 
-use super::{StageError, inherited, step};
+use super::{
+    StageError,
+    files::{PathStat, Refusal},
+    inherited, step,
+};
 
 const CONTROL_FD: i32 = 3;
 
@@ -31,6 +35,10 @@ pub enum FromStage {
         /// The program's PID, where it is not the stage's own.
         pid: Option<i32>,
     },
+    /// What is at the path.
+    Stat(PathStat),
+    /// The path can't be had.
+    Refused(Refusal),
     /// It failed.
     Failed {
         /// Docker's text.
@@ -73,10 +81,13 @@ impl Control {
     }
 
     pub(super) fn failed(&self, error: &StageError) {
-        let message = FromStage::Failed {
-            message: error.to_string(),
-            exec: matches!(error, StageError::Exec(_)),
-            plain: matches!(error, StageError::User(_)),
+        let message = match error {
+            StageError::Refused(refusal) => FromStage::Refused(refusal.clone()),
+            _ => FromStage::Failed {
+                message: error.to_string(),
+                exec: matches!(error, StageError::Exec(_)),
+                plain: matches!(error, StageError::User(_)),
+            },
         };
         if let Err(unsent) = self.tell(&message, &[]) {
             eprintln!("{error}; and {unsent}");

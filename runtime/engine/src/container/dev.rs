@@ -4,6 +4,7 @@
 use std::{
     fs::File,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    path::Path,
 };
 
 use nix::mount::MsFlags;
@@ -42,6 +43,10 @@ pub(super) fn make(config: &Run, root: BorrowedFd<'_>) -> Result<(), StageError>
         rootfs::bind(outside, inside, false, root)?;
     }
     for (target, name) in LINKS {
+        // As every runtime does it: not every kernel has this one.
+        if name == "core" && !Path::new(target).exists() {
+            continue;
+        }
         rustix::fs::symlinkat(target, &dev, name).map_err(step(format!("linking /dev/{name}")))?;
     }
     let quiet = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;

@@ -15,6 +15,11 @@ use super::{
 /// Makes the container around this process and executes its program.
 pub(super) fn run(config: &Run, control: &Control) -> Result<u8, StageError> {
     enter_cgroups(FDS_FROM, config.cgroup_tasks)?;
+    if config.join_network {
+        let other = inherited(FDS_FROM + config.cgroup_tasks as i32);
+        nix::sched::setns(&other, nix::sched::CloneFlags::CLONE_NEWNET)
+            .map_err(step("joining the other container's network namespace"))?;
+    }
     if config.own_network {
         without_ipv6()?;
         let network =

@@ -1,19 +1,24 @@
 //! `drydock-node container`: the single-threaded stages that become a
-//! container's process, a process in a container, or write a container's files
-//! as a tar.
+//! container's process, a process in a container, or read and write a
+//! container's files.
 //!
 //! PID 1 starts them for the engine, in new namespaces where that is asked.
 //! They get stdio as 0 to 2, a control socket as 3, their [`config`] in a memfd
 //! as 4, and descriptors named there from 5 on.
 
+pub mod changes;
 pub mod config;
 mod control;
 mod dev;
 mod entry;
 mod exec;
 mod export;
+mod extract;
+pub mod files;
+mod fill;
 mod process;
 mod rootfs;
+mod tree;
 mod user;
 
 use std::{os::fd::OwnedFd, process::ExitCode};
@@ -30,6 +35,9 @@ pub enum StageError {
     /// The user or group is not known: Docker's own sentence.
     #[error("{0}")]
     User(String),
+    /// A path can't be had.
+    #[error("{0:?}")]
+    Refused(files::Refusal),
     /// A step of making the container failed.
     #[error("{what}: {source}")]
     Step {
@@ -53,12 +61,13 @@ pub enum StageError {
 }
 
 /// Words before an I/O error, for `map_err`.
-fn step<E: Into<std::io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> StageError {
+pub(crate) fn step<E: Into<std::io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> StageError {
     let what = what.into();
     move |error| StageError::Step { what, source: error.into() }
 }
 
-/// Runs the stage named by the third argument: `run`, `exec` or `export`.
+/// Runs the stage named by the third argument: `run`, `exec`, `export`, `files`
+/// or `changes`.
 pub fn stage() -> ExitCode {
     let mode = std::env::args().nth(2).unwrap_or_default();
     // SAFETY: prctl with numbers only. Nobody in the node may look into us
@@ -71,6 +80,9 @@ pub fn stage() -> ExitCode {
         ("run", config::Stage::Run(config)) => entry::run(&config, &control),
         ("exec", config::Stage::Exec(config)) => exec::run(&config, &control),
         ("export", config::Stage::Export(config)) => export::run(&config),
+        ("files", config::Stage::Files(config)) => files::run(&config, &control),
+        ("changes", config::Stage::Changes(config)) => changes::run(&config),
+        ("images", config::Stage::Images(config)) => crate::images::stage::run(*config),
         _ => Err(StageError::Config(format!("no stage is called \"{mode}\""))),
     });
     match result {
@@ -95,6 +107,11 @@ impl StageError {
             _ => 128,
         }
     }
+}
+
+/// Moves this process into as many cgroups as the engine gave descriptors for.
+pub(crate) fn enter_cgroups(count: usize) -> Result<(), StageError> {
+    entry::enter_cgroups(config::FDS_FROM, count)
 }
 
 /// Takes over a descriptor that this process was started with.

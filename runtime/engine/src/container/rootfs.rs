@@ -21,7 +21,7 @@ use rustix::{
 use super::{
     StageError,
     config::{Cgroups, Mount, Root, Run, Source},
-    dev, step,
+    dev, fill, step,
 };
 
 const NOTHING: Option<&str> = None;
@@ -35,6 +35,9 @@ pub(super) fn make(config: &Run) -> Result<(), StageError> {
     dev::make(config, root.as_fd())?;
     for wanted in &config.mounts {
         attach(wanted, root.as_fd())?;
+    }
+    if let Some(init) = &config.init {
+        bind(init, "/sbin/docker-init", true, root.as_fd())?;
     }
     make_directory(root.as_fd(), &config.process.cwd)?;
     pivot(&root)?;
@@ -208,7 +211,12 @@ fn make_directory(root: BorrowedFd<'_>, path: &str) -> Result<(), StageError> {
 
 fn attach(wanted: &Mount, root: BorrowedFd<'_>) -> Result<(), StageError> {
     match &wanted.source {
-        Source::Bind(source) => bind(source, &wanted.target, wanted.readonly, root),
+        Source::Bind(source) => {
+            if wanted.fill {
+                fill_volume(source, &wanted.target, root)?;
+            }
+            bind(source, &wanted.target, wanted.readonly, root)
+        }
         Source::Tmpfs(options) => {
             let place = target(root, &wanted.target, None)?;
             let mut flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
@@ -226,6 +234,16 @@ fn attach(wanted: &Mount, root: BorrowedFd<'_>) -> Result<(), StageError> {
             mount_at(place.as_fd(), "tmpfs", flags, &rest.join(","))
         }
     }
+}
+
+/// Gives an empty volume what the image has in its place.
+fn fill_volume(volume: &str, at: &str, root: BorrowedFd<'_>) -> Result<(), StageError> {
+    let Ok(image) = open_in_root(root, at) else { return Ok(()) };
+    let kind = rustix::fs::fstat(&image).map_err(step(format!("looking at {at}")))?;
+    if FileType::from_raw_mode(kind.st_mode) != FileType::Directory {
+        return Ok(());
+    }
+    fill::fill(image.as_fd(), volume).map_err(step(format!("copying {at} of the image to its volume")))
 }
 
 /// Binds a file or directory of the node, with what is mounted below it.

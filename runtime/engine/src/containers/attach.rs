@@ -15,7 +15,7 @@ use axum::{
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest, unix::AsyncFd};
 
-use super::Container;
+use super::{Container, record::Status};
 use crate::{
     engine::Shared,
     error::{ApiError, failed},
@@ -45,7 +45,22 @@ pub(crate) async fn attach(
     mut request: Request<Body>,
 ) -> Result<Response, ApiError> {
     let container = engine.containers.find(&reference)?;
-    let terminal = container.locked().config.tty;
+    let (terminal, status) = {
+        let record = container.locked();
+        (record.config.tty, record.state.status)
+    };
+    let refused = match status {
+        Status::Paused => {
+            Some(format!("container {reference} is paused, unpause the container before attach"))
+        }
+        Status::Restarting => {
+            Some(format!("container {reference} is restarting, wait until the container is running"))
+        }
+        _ => None,
+    };
+    if let Some(words) = refused {
+        return Err(ApiError::Conflict(words));
+    }
     let keys = DetachKeys::parse(&query.detach_keys)?;
     let (response, connection) = hijack::upgrade(&mut request, !terminal)?;
     // The place in the log is now, not when the connection is ready: what the

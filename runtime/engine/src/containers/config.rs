@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+pub(crate) use crate::body::from_body;
+use crate::networks::Attachment;
+
 /// The value of sets, which the API writes as maps to `{}`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Empty {}
@@ -208,7 +211,7 @@ pub(crate) struct CreateBody {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(crate) struct NetworkingConfig {
-    pub(crate) endpoints_config: BTreeMap<String, Value>,
+    pub(crate) endpoints_config: BTreeMap<String, Attachment>,
 }
 
 /// A list of words, or a single one.
@@ -224,24 +227,6 @@ fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String
         Some(Words::One(word)) => Some(vec![word]),
         Some(Words::Many(words)) => Some(words),
     })
-}
-
-/// Reads a body as Go would: a null is the same as nothing.
-pub(crate) fn from_body<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
-    let mut value: Value = serde_json::from_slice(bytes)?;
-    strip_nulls(&mut value);
-    serde_json::from_value(value)
-}
-
-fn strip_nulls(value: &mut Value) {
-    match value {
-        Value::Object(fields) => {
-            fields.retain(|_, field| !field.is_null());
-            fields.values_mut().for_each(strip_nulls);
-        }
-        Value::Array(items) => items.iter_mut().for_each(strip_nulls),
-        _ => {}
-    }
 }
 
 #[cfg(test)]

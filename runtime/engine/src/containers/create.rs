@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Container,
     config::{CreateBody, HostConfig, from_body},
-    directory, mounts, name_taken, names,
+    directory, health, limits, mounts, name_taken, names,
     record::{Record, State as RunState},
     tell,
 };
@@ -23,11 +23,10 @@ use crate::{
     engine::{Engine, Shared},
     error::{ApiError, failed},
     images::Local,
-    random,
+    networks, random,
 };
 
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-const MEMORY_MIN: i64 = 6 << 20;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -58,19 +57,22 @@ pub(crate) async fn create(
         )));
     }
     let image = engine.images.find(&body.config.image)?;
+    let warnings = networks::warnings(&body.host_config);
     let record = new_record(&engine, name, body, &image)?;
     let container = store(&engine, record)?;
     tell(&engine, &container.record(), "create", None);
-    Ok((StatusCode::CREATED, Json(Created { id: container.id.clone(), warnings: Vec::new() })))
+    Ok((StatusCode::CREATED, Json(Created { id: container.id.clone(), warnings })))
 }
 
 fn new_record(engine: &Engine, name: &str, body: CreateBody, image: &Local) -> Result<Record, ApiError> {
-    let CreateBody { mut config, mut host_config, .. } = body;
+    let CreateBody { mut config, mut host_config, networking_config } = body;
     let id = random::id();
+    networks::check_mode(engine, &mut config, &mut host_config)?;
     merge_image(&mut config, image);
     if config.entrypoint.as_ref().is_none_or(Vec::is_empty) && config.cmd.as_ref().is_none_or(Vec::is_empty) {
         return Err(ApiError::Invalid("no command specified".to_owned()));
     }
+    health::check(&config)?;
     normalise(engine, &mut host_config)?;
     if config.hostname.is_empty() {
         config.hostname = match host_config.network_mode.as_str() {
@@ -78,6 +80,7 @@ fn new_record(engine: &Engine, name: &str, body: CreateBody, image: &Local) -> R
             _ => id[..12].to_owned(),
         };
     }
+    let networks = networks::attachments(engine, &host_config, networking_config.endpoints_config)?;
     let mounts = mounts::resolve(engine, &config, &host_config)?;
     let name = match name {
         "" => free_name(engine),
@@ -94,9 +97,11 @@ fn new_record(engine: &Engine, name: &str, body: CreateBody, image: &Local) -> R
         mounts,
         state: RunState::default(),
         restart_count: 0,
-        endpoint: None,
+        networks,
+        sandbox: None,
         group: None,
         stopped: false,
+        streak: 0,
     })
 }
 
@@ -145,24 +150,28 @@ fn merge_image(config: &mut super::config::Config, image: &Local) {
     if config.stop_signal.is_empty() {
         config.stop_signal.clone_from(&from.stop_signal);
     }
+    if config.shell.is_none() {
+        config.shell.clone_from(&from.shell);
+    }
+    health::merge(&mut config.healthcheck, from.healthcheck.as_ref());
 }
 
 /// Fills in Docker's defaults and refuses what can't be.
 fn normalise(engine: &Engine, host: &mut HostConfig) -> Result<(), ApiError> {
-    let refuse = |text: &str| Err(ApiError::Invalid(text.to_owned()));
-    if host.publish_all_ports || host.port_bindings.values().flatten().any(|bindings| !bindings.is_empty()) {
-        return Err(ApiError::NotImplemented(
-            "published ports are not supported by this engine yet: run the container without -p or -P"
-                .to_owned(),
-        ));
-    }
     match host.network_mode.as_str() {
         "" | "default" => "bridge".clone_into(&mut host.network_mode),
         _ => {}
     }
-    if host.log_config.kind.is_empty() {
-        "json-file".clone_into(&mut host.log_config.kind);
+    match host.log_config.kind.as_str() {
+        "" => "json-file".clone_into(&mut host.log_config.kind),
+        "json-file" | "local" | "none" => {}
+        other => {
+            return Err(ApiError::NotFound(format!(
+                "error looking up logging plugin {other}: plugin \"{other}\" not found"
+            )));
+        }
     }
+    check_security(host.security_opt.as_deref().unwrap_or_default())?;
     if host.restart_policy.name.is_empty() {
         "no".clone_into(&mut host.restart_policy.name);
     }
@@ -178,8 +187,6 @@ fn normalise(engine: &Engine, host: &mut HostConfig) -> Result<(), ApiError> {
     if host.shm_size == 0 {
         host.shm_size = 64 << 20;
     }
-    host.memory_swappiness.take_if(|value| *value == -1);
-    host.pids_limit.take_if(|value| *value <= 0);
     host.oom_kill_disable.get_or_insert(false);
     if !host.privileged {
         let list = |paths: &[&str]| Some(paths.iter().map(|path| (*path).to_owned()).collect());
@@ -190,29 +197,33 @@ fn normalise(engine: &Engine, host: &mut HostConfig) -> Result<(), ApiError> {
             host.readonly_paths = list(&drydock_sandbox::masks::READONLY);
         }
     }
-    if host.memory != 0 && host.memory < MEMORY_MIN {
-        return refuse("Minimum memory limit allowed is 6MB");
-    }
-    if host.memory_swap > 0 && host.memory == 0 {
-        return refuse("You should always set the Memory limit when using Memoryswap limit, see usage");
-    }
-    if host.memory_swap > 0 && host.memory_swap < host.memory {
-        return refuse("Minimum memoryswap limit should be larger than memory limit, see usage");
-    }
-    if host.memory > 0 && host.memory_swap == 0 {
-        host.memory_swap = host.memory.saturating_mul(2);
-    }
-    let cpus = crate::system::info::cpus(engine) as i64;
-    if host.nano_cpus < 0 || host.nano_cpus > cpus * 1_000_000_000 {
-        return Err(ApiError::Invalid(format!(
-            "range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
-        )));
-    }
+    limits::normalise(engine, host)?;
     for name in
         host.cap_add.iter().chain(&host.cap_drop).flatten().filter(|name| !name.eq_ignore_ascii_case("all"))
     {
         drydock_sandbox::capabilities::parse(name)
             .map_err(|error| ApiError::Invalid(StageError::from(error).to_string()))?;
+    }
+    Ok(())
+}
+
+/// Refuses security options that are none, or that this engine can't honour.
+fn check_security(options: &[String]) -> Result<(), ApiError> {
+    for option in options {
+        let name = option.split(['=', ':']).next().unwrap_or_default();
+        match (name, option.len() > name.len()) {
+            ("no-new-privileges" | "disable", _) | ("label" | "apparmor" | "writable-cgroups", true) => {}
+            ("seccomp", true) if matches!(&option["seccomp=".len()..], "unconfined" | "builtin") => {}
+            ("seccomp", true) => {
+                return Err(ApiError::NotImplemented(
+                    "seccomp profiles of your own are not supported by this engine: use seccomp=unconfined, or leave \
+                     the option out for Docker's own profile"
+                        .to_owned(),
+                ));
+            }
+            (_, false) => return Err(ApiError::Invalid(format!("invalid --security-opt 1: \"{option}\""))),
+            (_, true) => return Err(ApiError::Invalid(format!("invalid --security-opt 2: \"{option}\""))),
+        }
     }
     Ok(())
 }

@@ -6,7 +6,12 @@ use std::{os::fd::OwnedFd, sync::Arc, time::Duration};
 use drydock_protocol::event::What;
 use tokio::{sync::oneshot, task::JoinHandle};
 
-use super::{Container, record::Status, taken::clean_up, tell};
+use super::{
+    Container,
+    record::{Record, Status},
+    taken::clean_up,
+    tell,
+};
 use crate::{
     clock,
     engine::Shared,
@@ -27,6 +32,7 @@ pub(super) fn attend(
     outputs: Vec<(Stream, OwnedFd)>,
     exit: oneshot::Receiver<Exit>,
 ) {
+    super::health::watch(&engine, &container);
     let terminal = container.locked().config.tty;
     let pumps: Vec<JoinHandle<()>> = outputs
         .into_iter()
@@ -72,18 +78,22 @@ pub(super) async fn end(engine: &Shared, container: &Arc<Container>, exit: Exit)
         None => false,
     };
     *container.live() = super::Live::default();
+    let again = wants_again(&record, exit.status);
     container.change(|record| {
         let state = &mut record.state;
-        state.status = Status::Exited;
+        state.status = if again { Status::Restarting } else { Status::Exited };
         state.pid = 0;
         state.exit_code = exit.status;
         state.oom_killed = oom_killed;
         state.finished_at = clock::from_ms(exit.time_ms);
-        record.endpoint = None;
+        if lived_long(&state.started_at, exit.time_ms) {
+            record.streak = 0;
+        }
+        record.sandbox = None;
         record.group = None;
     })?;
     container.log.complete();
-    clean_up(engine, &container.key(), record.group, record.endpoint.as_ref()).await;
+    clean_up(engine, &container.key(), record.group, record.sandbox.as_ref()).await;
     if oom_killed {
         tell(engine, &record, "oom", None);
         // Without a limit of its own it was the node's that it met.
@@ -93,6 +103,7 @@ pub(super) async fn end(engine: &Shared, container: &Arc<Container>, exit: Exit)
             engine.keeper.event(What::OutOfMemory { name });
         }
     }
+    crate::volumes::mount::end(engine, &record);
     tell(engine, &container.record(), "die", Some(exit.status));
     container.life.send_modify(|life| {
         life.up = false;
@@ -104,23 +115,36 @@ pub(super) async fn end(engine: &Shared, container: &Arc<Container>, exit: Exit)
 
 /// What happens to a container that ended: it is removed, or started again.
 async fn after(engine: &Shared, container: &Arc<Container>) -> Result<(), ApiError> {
-    let record = container.record();
-    if record.host_config.auto_remove {
+    let (auto_remove, status) = {
+        let record = container.locked();
+        (record.host_config.auto_remove, record.state.status)
+    };
+    if auto_remove {
         return super::remove::remove(engine, container, true).await;
     }
+    if status == Status::Restarting {
+        super::start::again(engine.clone(), container.clone());
+    }
+    Ok(())
+}
+
+/// Whether a container's policy wants it back after this end.
+fn wants_again(record: &Record, exit_code: i32) -> bool {
     let policy = &record.host_config.restart_policy;
-    let again = match policy.name.as_str() {
+    match policy.name.as_str() {
         "always" | "unless-stopped" => !record.stopped,
         "on-failure" => {
             let limit = policy.maximum_retry_count;
-            !record.stopped
-                && record.state.exit_code != 0
-                && (limit == 0 || i64::from(record.restart_count) < limit)
+            !record.stopped && exit_code != 0 && (limit == 0 || i64::from(record.restart_count) < limit)
         }
         _ => false,
-    };
-    if again {
-        super::start::again(engine.clone(), container.clone(), record.restart_count);
     }
-    Ok(())
+}
+
+/// A run of this long is a good one: the next pause is the shortest again.
+const GOOD_RUN: i64 = 10;
+
+fn lived_long(started_at: &str, ended_ms: u64) -> bool {
+    let started = clock::seconds(started_at);
+    i64::try_from(ended_ms / 1000).is_ok_and(|ended| ended - started >= GOOD_RUN)
 }

@@ -12,13 +12,13 @@ use super::{
     Container,
     config::{Config, HostConfig},
     directory,
-    record::{MountPoint, Record, Status},
+    record::{Health, MountPoint, Record, Status},
 };
 use crate::{
-    engine::{Engine, STORE, Shared},
+    engine::{Engine, Shared},
     error::ApiError,
     filters::is_true,
-    networks::{NetworkSettings, settings},
+    networks::{NetworkSettings, settings, shown_links},
     system::usage,
 };
 
@@ -76,6 +76,8 @@ struct State_ {
     error: String,
     started_at: String,
     finished_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<Health>,
 }
 
 #[derive(Debug, Serialize)]
@@ -109,6 +111,7 @@ fn describe(engine: &Engine, container: &Container, size: bool) -> Inspect {
     };
     let execs = engine.execs.running_in(&record.id);
     let sizes = size.then(|| sizes(engine, &record));
+    let links = shown_links(engine, &record);
     Inspect {
         path: argv.next().unwrap_or_default(),
         args: argv.collect(),
@@ -132,7 +135,7 @@ fn describe(engine: &Engine, container: &Container, size: bool) -> Inspect {
         id: record.id,
         created: record.created,
         image: record.image,
-        host_config: record.host_config,
+        host_config: HostConfig { links, ..record.host_config },
         mounts: record.mounts,
         config: record.config,
     }
@@ -142,9 +145,9 @@ fn state(record: &Record) -> State_ {
     let state = &record.state;
     State_ {
         status: state.status,
-        running: state.status.is_up(),
+        running: state.status.is_active(),
         paused: state.status == Status::Paused,
-        restarting: false,
+        restarting: state.status == Status::Restarting,
         oom_killed: state.oom_killed,
         dead: state.status == Status::Dead,
         pid: state.pid,
@@ -152,13 +155,14 @@ fn state(record: &Record) -> State_ {
         error: state.error.clone(),
         started_at: state.started_at.clone(),
         finished_at: state.finished_at.clone(),
+        health: state.health.clone(),
     }
 }
 
 fn graph_driver(record: &Record) -> GraphDriver {
     let overlay = record.overlay();
     let lower: Vec<String> =
-        record.layers.iter().rev().map(|layer| format!("{STORE}/layers/{layer}")).collect();
+        record.layers.iter().rev().map(|layer| crate::images::layers::shown(layer)).collect();
     let data = BTreeMap::from([
         ("ID", record.id.clone()),
         ("LowerDir", lower.join(":")),

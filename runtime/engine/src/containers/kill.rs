@@ -151,8 +151,7 @@ pub(crate) async fn stop(
 ) -> Result<StatusCode, ApiError> {
     let container = engine.containers.find(&reference)?;
     let _busy = container.busy.lock().await;
-    if !container.locked().state.status.is_up() {
-        container.change(|record| record.stopped = true)?;
+    if !container.locked().state.status.is_active() {
         return Err(ApiError::NotModified);
     }
     stop_now(&engine, &container, &query).await?;
@@ -166,6 +165,9 @@ pub(super) async fn stop_now(
     query: &StopQuery,
 ) -> Result<(), ApiError> {
     let record = container.record();
+    if record.state.status == Status::Restarting {
+        return stay_ended(engine, container);
+    }
     let number = match query.signal.as_str() {
         "" => stop_signal(&record),
         given => parse_signal(given).ok_or_else(|| ApiError::Invalid(format!("invalid signal: {given}")))?,
@@ -200,6 +202,16 @@ pub(super) async fn stop_now(
     Ok(())
 }
 
+/// A container that waits to be started again is not.
+fn stay_ended(engine: &Shared, container: &Container) -> Result<(), ApiError> {
+    container.change(|record| {
+        record.stopped = true;
+        record.state.status = Status::Exited;
+    })?;
+    tell(engine, &container.record(), "stop", None);
+    Ok(())
+}
+
 async fn thaw(engine: &Engine, container: &Container) -> Result<(), ApiError> {
     let Some(number) = container.locked().group else { return Ok(()) };
     engine.cgroups.freeze(&engine.keeper, number, false).await?;
@@ -217,11 +229,7 @@ pub(crate) async fn pause(
     if record.state.status == Status::Paused {
         return Err(ApiError::Conflict(format!("Container {} is already paused", container.id)));
     }
-    let Some(number) = record.group else {
-        return Err(ApiError::NotImplemented(
-            "pausing needs a container with limits of its own in this engine: start it with -m or --pids-limit".to_owned(),
-        ));
-    };
+    let number = super::group::own(&engine, &container).await?;
     engine.cgroups.freeze(&engine.keeper, number, true).await?;
     container.change(|record| record.state.status = Status::Paused)?;
     tell(&engine, &container.record(), "pause", None);

@@ -17,7 +17,7 @@ use crate::{
     engine::{Engine, Shared},
     error::ApiError,
     filters::{Filters, is_true},
-    networks::{EndpointSettings, endpoints},
+    networks::{EndpointSettings, PortSummary, endpoints, port_list},
 };
 
 const FILTERS: &[&str] = &[
@@ -64,7 +64,7 @@ pub(crate) struct Summary {
     image_id: String,
     command: String,
     created: i64,
-    ports: Vec<()>,
+    ports: Vec<PortSummary>,
     #[serde(skip_serializing_if = "Option::is_none")]
     size_rw: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -109,7 +109,7 @@ pub(crate) async fn list(
     let (before, since) = (created_of("before")?, created_of("since")?);
     let records = engine.containers.all().into_iter().map(|container| container.record());
     let chosen = records
-        .filter(|record| all || record.state.status.is_up())
+        .filter(|record| all || record.state.status.is_active())
         .filter(|record| before.as_ref().is_none_or(|before| record.created < *before))
         .filter(|record| since.as_ref().is_none_or(|since| record.created > *since))
         .filter(|record| fits(&engine, record, &filters))
@@ -140,17 +140,29 @@ fn fits(engine: &Engine, record: &Record, filters: &Filters) -> bool {
             record.config.image == image
                 || engine.images.find(image).is_ok_and(|found| found.id.to_string() == record.image)
         })
-        && filters.allows("network", |network| record.network() == network)
+        && filters.allows("network", |network| engine.networks.has(record, network))
         && filters.allows("volume", |volume| {
             record.mounts.iter().any(|point| point.name == volume || point.destination == volume)
         })
-        && filters.allows("health", |health| health == "none")
+        && filters.allows("health", |wanted| {
+            state.health.as_ref().map_or("none", |health| health.status.word()) == wanted
+        })
         && filters.allows("is-task", |task| task == "false")
-        && filters.allows("publish", |_| false)
+        && filters.allows("publish", |wanted| published(record, wanted))
         && filters.allows("expose", |port| {
             record.config.exposed_ports.keys().any(|own| own == port || own.split('/').next() == Some(port))
         })
         && filters.labels(&record.config.labels)
+}
+
+/// Whether a container publishes `80`, `80/tcp`, or a port of `80-90/tcp`.
+fn published(record: &Record, wanted: &str) -> bool {
+    let (range, protocol) = wanted.split_once('/').unwrap_or((wanted, "tcp"));
+    let (first, last) = range.split_once('-').unwrap_or((range, range));
+    let (Ok(first), Ok(last)) = (first.parse::<u16>(), last.parse::<u16>()) else { return false };
+    port_list(record).iter().any(|port| {
+        port.protocol == protocol && port.public_port.is_some() && (first..=last).contains(&port.private_port)
+    })
 }
 
 /// A name, part of it, or with `^` and `$` at its ends.
@@ -179,7 +191,7 @@ fn summary(engine: &Engine, record: Record, size: bool) -> Summary {
         image_id: record.image.clone(),
         command: command_words(&record.argv()),
         created: clock::seconds(&record.created),
-        ports: Vec::new(),
+        ports: port_list(&record),
         size_rw: sizes.map(|(rw, _)| rw),
         size_root_fs: sizes.map(|(_, all)| all),
         labels: record.config.labels.clone(),

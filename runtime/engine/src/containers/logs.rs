@@ -52,6 +52,11 @@ pub(crate) async fn logs(
     request: Request,
 ) -> Result<Response, ApiError> {
     let container = engine.containers.find(&reference)?;
+    if container.locked().host_config.log_config.kind == "none" {
+        return Err(ApiError::NotImplemented(
+            "configured logging driver does not support reading".to_owned(),
+        ));
+    }
     let time = |text: &str, default: u64| -> Result<u64, ApiError> {
         Ok(unix_time(text)?.map_or(default, |time| u64::try_from(time).unwrap_or(0)))
     };
@@ -119,12 +124,24 @@ async fn send(container: &Arc<Container>, wanted: Wanted, to: &mpsc::Sender<Byte
         if !wanted.follow || !up {
             return Ok(());
         }
+        let over = async {
+            let left = wanted.until.saturating_sub(now());
+            match wanted.until {
+                u64::MAX => std::future::pending().await,
+                _ => tokio::time::sleep(std::time::Duration::from_nanos(left)).await,
+            }
+        };
         tokio::select! {
+            () = over => return Ok(()),
             () = to.closed() => return Ok(()),
             changed = progress.changed() => if changed.is_err() { return Ok(()) },
             _ = life.wait_for(|life| !life.up) => {}
         }
     }
+}
+
+fn now() -> u64 {
+    u64::try_from(Timestamp::now().as_nanosecond()).unwrap_or(0)
 }
 
 /// How many lines come before the tail that is asked for.

@@ -1,11 +1,16 @@
 //! Containers: `/containers/…`.
 
+pub(crate) mod archive;
 pub(crate) mod attach;
+pub(crate) mod changes;
 pub(crate) mod config;
 pub(crate) mod create;
 mod end;
 pub(crate) mod export;
 mod files;
+mod group;
+mod health;
+mod helper;
 pub(crate) mod inspect;
 pub(crate) mod kill;
 mod limits;
@@ -19,9 +24,11 @@ pub(crate) mod restore;
 mod run;
 mod stage;
 pub(crate) mod start;
+pub(crate) mod stats;
 mod stdio;
 mod taken;
 pub(crate) mod top;
+pub(crate) mod update;
 pub(crate) mod wait;
 
 use std::{
@@ -42,7 +49,7 @@ use crate::{
     state_file,
 };
 use record::{Record, Status};
-pub(crate) use stage::{capabilities_of, environment, memfd, seccomp_of};
+pub(crate) use stage::{capabilities_of, environment, memfd, no_new_privileges_of, rlimits_of, seccomp_of};
 
 /// The most containers a node may have, running or not.
 pub(crate) const CONTAINERS_MAX: usize = 1000;
@@ -73,7 +80,7 @@ pub(crate) struct Container {
     record: Mutex<Record>,
     live: Mutex<Live>,
     /// Held while it is started, stopped or removed.
-    pub(crate) busy: tokio::sync::Mutex<()>,
+    pub(crate) busy: Arc<tokio::sync::Mutex<()>>,
     pub(crate) life: watch::Sender<Life>,
     pub(crate) log: Arc<Log>,
 }
@@ -88,7 +95,7 @@ impl Container {
             id: record.id.clone(),
             record: Mutex::new(record),
             live: Mutex::default(),
-            busy: tokio::sync::Mutex::default(),
+            busy: Arc::default(),
             life: watch::Sender::new(life),
             log,
         })
@@ -127,6 +134,12 @@ impl Container {
         let record = self.record();
         if record.state.status.is_up() {
             return Ok(record);
+        }
+        if record.state.status == Status::Restarting {
+            return Err(ApiError::Conflict(format!(
+                "Container {} is restarting, wait until the container is running",
+                self.id
+            )));
         }
         Err(ApiError::Conflict(format!("container {} is not running", self.id)))
     }

@@ -1,11 +1,14 @@
 //! What is known of a container, as it is kept on disk.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::config::{Config, HostConfig};
-use crate::clock;
+use crate::{
+    clock,
+    networks::{Attachment, Sandbox},
+};
 
 /// A container, in the file `container.json` of its directory.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -23,12 +26,19 @@ pub(crate) struct Record {
     pub(crate) mounts: Vec<MountPoint>,
     pub(crate) state: State,
     pub(crate) restart_count: u32,
-    /// Its place on the bridge, while it runs.
-    pub(crate) endpoint: Option<Endpoint>,
+    /// How it is attached to networks, by their names.
+    #[serde(default)]
+    pub(crate) networks: BTreeMap<String, Attachment>,
+    /// Its place in networks, while it runs and has a namespace of its own.
+    #[serde(default)]
+    pub(crate) sandbox: Option<Sandbox>,
     /// The number of its cgroup, while it runs and has one of its own.
     pub(crate) group: Option<u32>,
     /// Somebody stopped it: no restart policy starts it again.
     pub(crate) stopped: bool,
+    /// How often in a row it ended soon after its policy had started it.
+    #[serde(default)]
+    pub(crate) streak: u32,
 }
 
 impl Record {
@@ -38,7 +48,7 @@ impl Record {
         parts.into_iter().flatten().flatten().cloned().collect()
     }
 
-    /// The name of its one network.
+    /// Its network mode: a network's name, or whose namespace it shares.
     pub(crate) fn network(&self) -> &str {
         match self.host_config.network_mode.as_str() {
             "default" | "" => "bridge",
@@ -67,6 +77,8 @@ pub(crate) enum Status {
     Created,
     Running,
     Paused,
+    /// It ended and its policy is about to start it again.
+    Restarting,
     Exited,
     Removing,
     Dead,
@@ -78,6 +90,7 @@ impl Status {
             Status::Created => "created",
             Status::Running => "running",
             Status::Paused => "paused",
+            Status::Restarting => "restarting",
             Status::Exited => "exited",
             Status::Removing => "removing",
             Status::Dead => "dead",
@@ -87,6 +100,11 @@ impl Status {
     /// Its process is there.
     pub(crate) fn is_up(self) -> bool {
         matches!(self, Status::Running | Status::Paused)
+    }
+
+    /// It runs for those who ask: its process is there, or comes back.
+    pub(crate) fn is_active(self) -> bool {
+        self.is_up() || self == Status::Restarting
     }
 }
 
@@ -101,6 +119,9 @@ pub(crate) struct State {
     pub(crate) oom_killed: bool,
     pub(crate) started_at: String,
     pub(crate) finished_at: String,
+    /// What its probes say, if it has any.
+    #[serde(default)]
+    pub(crate) health: Option<Health>,
 }
 
 impl Default for State {
@@ -113,6 +134,7 @@ impl Default for State {
             oom_killed: false,
             started_at: clock::NEVER.to_owned(),
             finished_at: clock::NEVER.to_owned(),
+            health: None,
         }
     }
 }
@@ -122,7 +144,18 @@ impl State {
     pub(crate) fn words(&self) -> String {
         match self.status {
             Status::Created => "Created".to_owned(),
-            Status::Running => format!("Up {}", clock::ago(&self.started_at)),
+            Status::Running => {
+                let health = match self.health.as_ref().map(|health| health.status) {
+                    None => "",
+                    Some(Condition::Starting) => " (health: starting)",
+                    Some(Condition::Healthy) => " (healthy)",
+                    Some(Condition::Unhealthy) => " (unhealthy)",
+                };
+                format!("Up {}{health}", clock::ago(&self.started_at))
+            }
+            Status::Restarting => {
+                format!("Restarting ({}) {} ago", self.exit_code, clock::ago(&self.finished_at))
+            }
             Status::Paused => format!("Up {} (Paused)", clock::ago(&self.started_at)),
             Status::Exited => format!("Exited ({}) {} ago", self.exit_code, clock::ago(&self.finished_at)),
             Status::Removing => "Removal In Progress".to_owned(),
@@ -131,16 +164,43 @@ impl State {
     }
 }
 
-/// A place on the default bridge.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Endpoint {
-    pub(crate) id: String,
-    pub(crate) address: Ipv4Addr,
-    pub(crate) mac: String,
-    /// The node's end of the pair.
-    pub(crate) link: String,
-    /// The identifier of the network namespace.
-    pub(crate) sandbox: String,
+/// Whether a container's probes succeed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Condition {
+    Starting,
+    Healthy,
+    Unhealthy,
+}
+
+impl Condition {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Condition::Starting => "starting",
+            Condition::Healthy => "healthy",
+            Condition::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+/// What a container's probes said, as `docker inspect` shows it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Health {
+    pub(crate) status: Condition,
+    pub(crate) failing_streak: u32,
+    /// The newest probes, the oldest first.
+    pub(crate) log: Vec<Probe>,
+}
+
+/// One probe.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Probe {
+    pub(crate) start: String,
+    pub(crate) end: String,
+    pub(crate) exit_code: i32,
+    pub(crate) output: String,
 }
 
 /// A mount, as `docker inspect` shows it.

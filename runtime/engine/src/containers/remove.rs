@@ -18,7 +18,7 @@ use super::{
 use crate::{
     engine::Shared,
     error::{ApiError, failed},
-    filters::{Filters, is_true},
+    filters::{Filters, PruneQuery, is_true},
 };
 
 #[derive(Debug, Default, Deserialize)]
@@ -37,10 +37,10 @@ pub(crate) async fn delete(
     let container = engine.containers.find(&reference)?;
     let _busy = container.busy.lock().await;
     let status = container.locked().state.status;
-    if status.is_up() {
+    if status.is_active() {
         if !is_true(&query.force) {
             let name = container.locked().name.clone();
-            let state = if status == Status::Paused { "paused" } else { "running" };
+            let state = status.word();
             return Err(ApiError::Conflict(format!(
                 "cannot remove container \"{name}\": container is {state}: stop the container before removing or force \
                  remove"
@@ -66,6 +66,15 @@ pub(super) async fn remove(
         }
         record.state.status = Status::Removing;
     }
+    // Noted for an engine after us, as far as the disk has room.
+    if let Err(error) = container.change(|_| ()) {
+        tracing::warn!(%error, container = container.id, "that a container is being removed is not noted");
+    }
+    finish(engine, container, volumes)
+}
+
+/// Takes away all that a container has.
+pub(super) fn finish(engine: &Shared, container: &Container, volumes: bool) -> Result<(), ApiError> {
     let record = container.record();
     remove_tree(std::path::Path::new(&record.overlay()))
         .map_err(failed("removing the container's files failed"))?;
@@ -88,12 +97,6 @@ pub(crate) struct Pruned {
     space_reclaimed: u64,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct PruneQuery {
-    filters: String,
-}
-
 /// `POST /containers/prune`
 pub(crate) async fn prune(
     State(engine): State<Shared>,
@@ -104,7 +107,7 @@ pub(crate) async fn prune(
     for container in engine.containers.all() {
         let _busy = container.busy.lock().await;
         let record = container.record();
-        if record.state.status.is_up() || !filters.labels(&record.config.labels) {
+        if record.state.status.is_active() || !filters.labels(&record.config.labels) {
             continue;
         }
         space +=

@@ -1,11 +1,17 @@
 //! After a restart of the engine: containers from disk, their processes from
 //! PID 1.
 
-use std::{collections::HashMap, fs, io, os::fd::OwnedFd, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fs, io,
+    os::fd::OwnedFd,
+    sync::Arc,
+};
 
 use super::{
     Container, Registry, end,
     record::{Record, Status},
+    taken,
 };
 use crate::{
     engine::{Shared, below_root},
@@ -44,6 +50,7 @@ pub(crate) fn load() -> io::Result<Registry> {
 
 /// Takes up what PID 1 kept: running containers go on, ended ones are ended.
 pub(crate) async fn adopt(engine: &Shared, mut kept: Kept) -> Result<(), ApiError> {
+    let node_is_new = node_is_new().map_err(crate::error::failed("noting the node's start failed"))?;
     for container in engine.containers.all() {
         let key = container.key();
         let process = kept.processes.remove(&key);
@@ -52,9 +59,7 @@ pub(crate) async fn adopt(engine: &Shared, mut kept: Kept) -> Result<(), ApiErro
         if let Some(number) = record.group {
             engine.cgroups.reserve(number);
         }
-        if let Some(endpoint) = &record.endpoint {
-            engine.networks.keep(&record.id, endpoint);
-        }
+        engine.networks.keep(engine, &record, &mut kept.parked)?;
         match process {
             Some((pid, pidfd, None)) => go_on(engine, &container, pid, pidfd, parked)?,
             Some((_, _, Some(exit))) => finish(engine, &container, exit, parked).await?,
@@ -63,18 +68,76 @@ pub(crate) async fn adopt(engine: &Shared, mut kept: Kept) -> Result<(), ApiErro
                 let exit = Exit { status: 255, time_ms: now_ms() };
                 end::end(engine, &container, exit).await?;
             }
+            None if record.state.status == Status::Removing => {
+                super::remove::finish(engine, &container, record.host_config.auto_remove)?;
+            }
+            None if record.host_config.auto_remove && record.state.started_at != crate::clock::NEVER => {
+                super::remove::remove(engine, &container, true).await?;
+            }
+            None if record.group.is_some() || record.sandbox.is_some() || !parked.is_empty() => {
+                // We died while it was being started.
+                taken::clean_up(engine, &key, record.group, record.sandbox.as_ref()).await;
+                container.change(|record| {
+                    record.group = None;
+                    record.sandbox = None;
+                })?;
+            }
+            None if record.state.status == Status::Restarting => {
+                super::start::again(engine.clone(), container.clone());
+            }
+            None if node_is_new => super::start::by_policy(engine, &container)?,
             None => {}
         }
     }
-    // Execs don't outlive the engine, and what nobody knows is of no use.
+    forget_unused(engine, &kept.parked).await;
+    // The clients of execs went with the engine before; the processes go on.
     for (key, (_, _, exit)) in kept.processes {
-        if exit.is_some()
-            && let Err(error) = engine.keeper.forget(&key).await
-        {
-            tracing::warn!(%error, key, "PID 1 was not told that a process is done with");
-        }
+        let keeper = engine.keeper.clone();
+        let ended = exit.is_none().then(|| keeper.exit_of(&key));
+        tokio::spawn(async move {
+            if let Some(ended) = ended
+                && ended.await.is_err()
+            {
+                return;
+            }
+            if let Err(error) = keeper.forget(&key).await {
+                tracing::warn!(%error, key, "PID 1 was not told that a process is done with");
+            }
+        });
     }
     Ok(())
+}
+
+/// Lets PID 1 close what was kept for starts that never came to a process.
+async fn forget_unused(engine: &Shared, parked: &HashMap<(String, String), OwnedFd>) {
+    let mut keys: BTreeSet<&String> =
+        parked.keys().map(|(key, _)| key).filter(|key| key.starts_with("container/")).collect();
+    for container in engine.containers.all() {
+        if container.locked().sandbox.is_some() || container.life.borrow().up {
+            keys.remove(&container.key());
+        }
+    }
+    for key in keys {
+        if let Err(error) = engine.keeper.forget(key).await {
+            tracing::warn!(%error, key, "PID 1 was not told that a start came to nothing");
+        }
+    }
+}
+
+/// Whether this is the first engine since the node was started: PID 1 is
+/// another than the one noted on the node's disk.
+fn node_is_new() -> io::Result<bool> {
+    let path = below_root(&["init.json"]);
+    let stat = fs::read_to_string("/proc/1/stat")?;
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let started =
+        stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19)).unwrap_or_default();
+    let now = format!("{}/{started}", boot.trim());
+    if state_file::read::<String>(&path)?.as_deref() == Some(now.as_str()) {
+        return Ok(false);
+    }
+    state_file::write(&path, &now)?;
+    Ok(true)
 }
 
 fn now_ms() -> u64 {

@@ -11,8 +11,8 @@ use std::{
 use drydock_sandbox::fdpass;
 
 use super::{
-    Container, Live, end, files, limits,
-    record::{Endpoint, Record, Status},
+    Container, Live, end, files, health, limits,
+    record::{Record, Status},
     stage,
     stdio::{self, Stdio},
     taken::Taken,
@@ -25,6 +25,7 @@ use crate::{
     error::{ApiError, failed},
     keeper::Spawn,
     log::Stream,
+    networks::{self, Sandbox},
 };
 
 const RUNTIME_ERROR: &str = "failed to create task for container: failed to create shim task: OCI runtime create failed: \
@@ -35,10 +36,6 @@ const MESSAGE_MAX: usize = 16 * 1024;
 /// Starts the container. Its `busy` lock is held by the caller.
 pub(super) async fn start(engine: &Shared, container: &Arc<Container>) -> Result<(), ApiError> {
     let record = container.record();
-    engine
-        .networks
-        .check(record.network())
-        .map_err(|error| error.context("failed to set up container networking: "))?;
     let mut taken = Taken::new(engine, container);
     let failure = match begin(engine, container, &record, &mut taken).await {
         Ok(outputs) => {
@@ -52,11 +49,15 @@ pub(super) async fn start(engine: &Shared, container: &Arc<Container>) -> Result
     };
     taken.give_back().await;
     engine.networks.free(&container.id);
+    crate::volumes::mount::end(engine, &record);
     *container.live() = Live::default();
     container.change(|record| {
         record.state.exit_code = failure.exit_code;
+        if record.state.status == Status::Restarting {
+            record.state.status = Status::Exited;
+        }
         failure.error.to_string().clone_into(&mut record.state.error);
-        record.endpoint = None;
+        record.sandbox = None;
         record.group = None;
     })?;
     container.life.send_modify(|life| life.exit_code = failure.exit_code);
@@ -87,12 +88,22 @@ async fn begin(
 ) -> Result<Vec<(Stream, OwnedFd)>, Failure> {
     let key = container.key();
     prepare_overlay(record)?;
-    let endpoint = engine.networks.reserve(record)?;
-    taken.endpoint(&endpoint);
-    files::write_files(engine, record, endpoint.as_ref())?;
-    let group = engine.cgroups.make(&engine.keeper, &limits::limits(record)).await?;
-    taken.group(group.number);
-    let stage = config::Stage::Run(Box::new(stage::stage_config(engine, record, &group)?));
+    crate::volumes::mount::prepare(engine, record)?;
+    let join = networks::join_target(engine, record)?;
+    let sandbox = engine.networks.reserve(engine, record).await?;
+    taken.sandbox(&sandbox);
+    let links = networks::links_of(engine, record)?;
+    files::write_files(engine, record, sandbox.as_ref(), &links)?;
+    let limits = limits::limits(record);
+    let number = engine.cgroups.number(&limits);
+    taken.group(number);
+    // What it takes is on disk before it is taken: a restart of ours finds it.
+    container.change(|record| {
+        record.group = number;
+        record.sandbox.clone_from(&sandbox);
+    })?;
+    let group = engine.cgroups.make(&engine.keeper, number, &limits).await?;
+    let stage = config::Stage::Run(Box::new(stage::stage_config(engine, record, &group, &links)?));
     let memfd = stage::memfd(&stage)?;
     let (control, their_control) = fdpass::packet_pair().map_err(failed("making a socket failed"))?;
     let stdio = Stdio::new(record).map_err(failed("making pipes failed"))?;
@@ -100,6 +111,8 @@ async fn begin(
     let mut fds: Vec<BorrowedFd<'_>> = stdio.theirs.iter().map(AsFd::as_fd).collect();
     fds.extend([their_control.as_fd(), memfd.as_fd()]);
     fds.extend(group.tasks.iter().map(AsFd::as_fd));
+    let join = join.map(|target| target.live().pidfd.clone().ok_or_else(|| gone(&target))).transpose()?;
+    fds.extend(join.iter().map(|pidfd| pidfd.as_fd()));
     let spawn = Spawn {
         key: &key,
         args: &["container", "run"],
@@ -112,12 +125,7 @@ async fn begin(
     let pidfd = Arc::new(spawned.pidfd);
     taken.process(pidfd.clone(), exit);
     drop((their_control, memfd, stdio.theirs));
-    // From here on the process is on disk: a restart of ours finds it.
-    container.change(|record| {
-        record.group = group.number;
-        record.endpoint.clone_from(&endpoint);
-    })?;
-    let console = follow_stage(engine, control, endpoint.as_ref()).await?;
+    let console = follow_stage(engine, control, record, sandbox.as_ref()).await?;
     let mut outputs = stdio.outputs;
     if let Some(console) = &console {
         let parked = engine.keeper.park(&key, "console", console.as_fd()).await;
@@ -132,8 +140,14 @@ async fn begin(
     Ok(outputs)
 }
 
+/// The container whose network was to be shared has just ended.
+fn gone(target: &Container) -> ApiError {
+    ApiError::Conflict(format!("container {} is not running", target.id))
+}
+
 /// What a record says of a container from its start on.
 fn now_running(record: &mut Record, pid: i32) {
+    let health = health::fresh(record);
     let state = &mut record.state;
     state.status = Status::Running;
     state.pid = pid;
@@ -142,12 +156,13 @@ fn now_running(record: &mut Record, pid: i32) {
     state.oom_killed = false;
     state.started_at = clock::now();
     state.finished_at = clock::NEVER.to_owned();
+    state.health = health;
     record.stopped = false;
 }
 
 /// An overlay mounted as volatile can be mounted again only with a new work
 /// directory.
-fn prepare_overlay(record: &Record) -> Result<(), ApiError> {
+pub(super) fn prepare_overlay(record: &Record) -> Result<(), ApiError> {
     let work = Path::new(&record.overlay()).join("work");
     if fs::symlink_metadata(work.join("work")).is_err() {
         return Ok(());
@@ -162,7 +177,8 @@ fn prepare_overlay(record: &Record) -> Result<(), ApiError> {
 async fn follow_stage(
     engine: &Shared,
     control: OwnedFd,
-    endpoint: Option<&Endpoint>,
+    record: &Record,
+    sandbox: Option<&Sandbox>,
 ) -> Result<Option<OwnedFd>, Failure> {
     let mut console = None;
     let control = fdpass::Packets::new(control).map_err(failed("listening to the container failed"))?;
@@ -184,10 +200,10 @@ async fn follow_stage(
         };
         match serde_json::from_slice(&bytes).map_err(failed("the container sent what is no message"))? {
             FromStage::Network => {
-                let Some(network) = fds.pop() else { continue };
+                let (Some(namespace), Some(sandbox)) = (fds.pop(), sandbox) else { continue };
                 engine
                     .networks
-                    .connect(endpoint, network.as_fd())
+                    .connect(engine, record, sandbox, namespace)
                     .await
                     .map_err(|error| error.context("failed to set up container networking: "))?;
                 if let Err(error) = control.send(GO, &[]).await {
@@ -197,6 +213,7 @@ async fn follow_stage(
             }
             FromStage::Console => console = fds.pop(),
             FromStage::Ready { .. } => ready = true,
+            FromStage::Stat(_) | FromStage::Refused(_) => {}
             FromStage::Failed { message, exec, plain } => return Err(stage_failure(&message, exec, plain)),
         }
     }

@@ -5,13 +5,19 @@ use std::{fs, io, io::Write, os::fd::OwnedFd};
 use drydock_sandbox::capabilities;
 use rustix::fs::MemfdFlags;
 
-use super::{directory, record::Record};
+use super::{directory, mounts, record::Record};
 use crate::{
     cgroups::Group,
     container::config,
-    engine::{Engine, STORE},
+    engine::Engine,
     error::{ApiError, failed},
+    images::layers,
+    networks::{self, Link},
 };
+
+fn own_network(record: &Record) -> bool {
+    record.network() != "host" && networks::joined(record.network()).is_none()
+}
 
 /// The namespaces of its own that a container begins in.
 pub(super) fn namespaces(record: &Record) -> u64 {
@@ -26,14 +32,19 @@ pub(super) fn namespaces(record: &Record) -> u64 {
     if host.ipc_mode != "host" {
         flags |= libc::CLONE_NEWIPC;
     }
-    if record.network() != "host" {
+    if own_network(record) {
         flags |= libc::CLONE_NEWNET;
     }
     flags as u64
 }
 
 /// All that the stage needs to know.
-pub(super) fn stage_config(engine: &Engine, record: &Record, group: &Group) -> Result<config::Run, ApiError> {
+pub(super) fn stage_config(
+    engine: &Engine,
+    record: &Record,
+    group: &Group,
+    links: &[Link],
+) -> Result<config::Run, ApiError> {
     let host = &record.host_config;
     let own_uts = namespaces(record) & libc::CLONE_NEWUTS as u64 != 0;
     Ok(config::Run {
@@ -47,22 +58,27 @@ pub(super) fn stage_config(engine: &Engine, record: &Record, group: &Group) -> R
         domainname: record.config.domainname.clone(),
         own_ipc: host.ipc_mode != "host",
         own_pid: host.pid_mode != "host",
-        own_network: record.network() != "host",
+        own_network: own_network(record),
+        join_network: networks::joined(record.network()).is_some(),
         tty: record.config.tty.then_some((host.console_size[0], host.console_size[1])),
         masked_paths: host.masked_paths.clone().unwrap_or_default(),
         readonly_paths: host.readonly_paths.clone().unwrap_or_default(),
         sysctls: host.sysctls.clone().unwrap_or_default().into_iter().collect(),
         devices: devices(record)?,
         privileged: host.privileged,
-        process: process(engine, record),
+        init: init(record),
+        process: process(engine, record, links),
     })
 }
 
 /// The overlay of a container.
 pub(super) fn root(record: &Record) -> config::Root {
     config::Root {
-        layers: format!("{STORE}/layers"),
-        lower: record.layers.clone(),
+        layers: layers::links(),
+        lower: [layers::INIT.to_owned()]
+            .into_iter()
+            .chain(record.layers.iter().map(|hex| layers::link(hex)))
+            .collect(),
         upper: record.overlay(),
         readonly: record.host_config.readonly_rootfs,
     }
@@ -73,27 +89,44 @@ fn mounts(record: &Record) -> Vec<config::Mount> {
     for name in ["resolv.conf", "hostname", "hosts"] {
         let target = format!("/etc/{name}");
         if !record.mounts.iter().any(|point| point.destination == target) {
-            let source = config::Source::Bind(directory(&record.id).join(name).display().to_string());
-            mounts.push(config::Mount { target, source, readonly: false });
+            // Who shares another's network has its names, too.
+            let owner = networks::joined(record.network()).unwrap_or(&record.id);
+            let source = config::Source::Bind(directory(owner).join(name).display().to_string());
+            mounts.push(config::Mount { target, source, readonly: false, fill: false });
         }
     }
     for (target, options) in record.host_config.tmpfs.iter().flatten() {
         let source = config::Source::Tmpfs(options.clone());
-        mounts.push(config::Mount { target: target.clone(), source, readonly: false });
+        mounts.push(config::Mount { target: target.clone(), source, readonly: false, fill: false });
     }
     for point in &record.mounts {
         let source = match point.kind.as_str() {
-            "tmpfs" => config::Source::Tmpfs(String::new()),
+            "tmpfs" => config::Source::Tmpfs(mounts::tmpfs_options(record, &point.destination)),
             _ => config::Source::Bind(point.source.clone()),
         };
-        mounts.push(config::Mount { target: point.destination.clone(), source, readonly: !point.rw });
+        mounts.push(config::Mount {
+            target: point.destination.clone(),
+            source,
+            readonly: !point.rw,
+            fill: point.kind == "volume" && mounts::is_filled(record, point),
+        });
     }
     // What lies deeper comes later.
     mounts.sort_by_key(|mount| mount.target.matches('/').count());
     mounts
 }
 
+/// Volumes and what else of the node is bound.
+pub(super) fn volumes(record: &Record) -> Vec<config::Mount> {
+    let mut mounts = mounts(record);
+    mounts.retain(|mount| record.mounts.iter().any(|point| point.destination == mount.target));
+    mounts
+}
+
 fn devices(record: &Record) -> Result<Vec<(String, String)>, ApiError> {
+    if let Some(request) = record.host_config.device_requests.iter().flatten().next() {
+        return Err(ApiError::Failed(no_driver(request)));
+    }
     let mut found = Vec::new();
     for device in &record.host_config.devices {
         let path = &device.path_on_host;
@@ -113,12 +146,38 @@ fn devices(record: &Record) -> Result<Vec<(String, String)>, ApiError> {
     Ok(found)
 }
 
+/// Where the engine keeps the program for `--init`.
+fn init(record: &Record) -> Option<String> {
+    record.host_config.init.unwrap_or(false).then(|| crate::init::path().display().to_string())
+}
+
+/// The program with its arguments, by way of init where that is asked.
+fn argv(record: &Record) -> Vec<String> {
+    let mut argv = record.argv();
+    if record.host_config.init == Some(true) {
+        argv.splice(0..0, ["/sbin/docker-init", "--"].map(str::to_owned));
+    }
+    argv
+}
+
+/// Docker's words where nobody gives such devices: `--gpus`.
+fn no_driver(request: &serde_json::Value) -> String {
+    let words = |value: &serde_json::Value| -> String {
+        let list = value.as_array().into_iter().flatten();
+        list.filter_map(|word| word.as_str()).collect::<Vec<_>>().join(" ")
+    };
+    let driver = request["Driver"].as_str().unwrap_or_default();
+    let lists = request["Capabilities"].as_array().into_iter().flatten();
+    let lists: Vec<String> = lists.map(|list| format!("[{}]", words(list))).collect();
+    format!("could not select device driver \"{driver}\" with capabilities: [{}]", lists.join(" "))
+}
+
 /// The program of a container.
-fn process(engine: &Engine, record: &Record) -> config::Process {
+fn process(engine: &Engine, record: &Record, links: &[Link]) -> config::Process {
     let host = &record.host_config;
     config::Process {
-        argv: record.argv(),
-        env: environment(record, record.config.tty, &[]),
+        argv: argv(record),
+        env: linked_environment(record, links),
         cwd: match record.config.working_dir.as_str() {
             "" => "/".to_owned(),
             given => given.to_owned(),
@@ -127,17 +186,22 @@ fn process(engine: &Engine, record: &Record) -> config::Process {
         groups: host.group_add.clone().unwrap_or_default(),
         capabilities: capabilities_of(record),
         seccomp: seccomp_of(engine, record, host.privileged),
-        no_new_privileges: security_option(record, "no-new-privileges"),
-        rlimits: host
-            .ulimits
-            .iter()
-            .map(|limit| {
-                let number = |value: i64| u64::try_from(value).unwrap_or(libc::RLIM_INFINITY);
-                (limit.name.clone(), number(limit.soft), number(limit.hard))
-            })
-            .collect(),
+        no_new_privileges: no_new_privileges_of(record),
+        rlimits: rlimits_of(record),
         oom_score_adj: host.oom_score_adj,
     }
+}
+
+/// The limits of a container's processes: name, soft, hard.
+pub(crate) fn rlimits_of(record: &Record) -> Vec<(String, u64, u64)> {
+    let number = |value: i64| u64::try_from(value).unwrap_or(libc::RLIM_INFINITY);
+    let limits = record.host_config.ulimits.iter();
+    limits.map(|limit| (limit.name.clone(), number(limit.soft), number(limit.hard))).collect()
+}
+
+/// Whether set-user-ID programs have no effect in a container.
+pub(crate) fn no_new_privileges_of(record: &Record) -> bool {
+    security_option(record, "no-new-privileges")
 }
 
 fn security_option(record: &Record, name: &str) -> bool {
@@ -184,6 +248,16 @@ pub(crate) fn capabilities_of(record: &Record) -> Vec<String> {
     held.sort_by_key(|one| one.index());
     held.dedup();
     held.iter().map(ToString::to_string).collect()
+}
+
+/// The first program's variables: those of links come first.
+fn linked_environment(record: &Record, links: &[Link]) -> Vec<String> {
+    let mut env: Vec<String> = links.iter().flat_map(|link| link.variables(&record.name)).collect();
+    let own = environment(record, record.config.tty, &[]);
+    let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
+    env.retain(|entry| !own.iter().any(|other| name(other) == name(entry)));
+    env.splice(0..0, own);
+    env
 }
 
 /// Variables in Docker's order: the path, the host name, the terminal's kind,

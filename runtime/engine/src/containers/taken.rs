@@ -4,10 +4,11 @@ use std::{os::fd::OwnedFd, sync::Arc};
 
 use tokio::sync::oneshot;
 
-use super::{Container, record::Endpoint};
+use super::Container;
 use crate::{
     engine::{Engine, Shared},
     keeper::Exit,
+    networks::Sandbox,
 };
 
 /// What a start holds until the container runs: a place in a network, a
@@ -18,7 +19,7 @@ pub(super) struct Taken(Option<Held>);
 struct Held {
     engine: Shared,
     key: String,
-    endpoint: Option<Endpoint>,
+    sandbox: Option<Sandbox>,
     group: Option<u32>,
     process: Option<(Arc<OwnedFd>, oneshot::Receiver<Exit>)>,
 }
@@ -26,12 +27,12 @@ struct Held {
 impl Taken {
     pub(super) fn new(engine: &Shared, container: &Container) -> Taken {
         let key = container.key();
-        Taken(Some(Held { engine: engine.clone(), key, endpoint: None, group: None, process: None }))
+        Taken(Some(Held { engine: engine.clone(), key, sandbox: None, group: None, process: None }))
     }
 
-    pub(super) fn endpoint(&mut self, endpoint: &Option<Endpoint>) {
+    pub(super) fn sandbox(&mut self, sandbox: &Option<Sandbox>) {
         if let Some(held) = &mut self.0 {
-            held.endpoint.clone_from(endpoint);
+            held.sandbox.clone_from(sandbox);
         }
     }
 
@@ -78,14 +79,14 @@ impl Held {
                 tracing::warn!(key = self.key, "the end of a failed container's process was not told");
             }
         }
-        clean_up(&self.engine, &self.key, self.group, self.endpoint.as_ref()).await;
+        clean_up(&self.engine, &self.key, self.group, self.sandbox.as_ref()).await;
     }
 }
 
 /// Gives back what a run held.
-pub(super) async fn clean_up(engine: &Engine, key: &str, group: Option<u32>, endpoint: Option<&Endpoint>) {
-    if let Some(endpoint) = endpoint {
-        engine.networks.release(endpoint).await;
+pub(super) async fn clean_up(engine: &Engine, key: &str, group: Option<u32>, sandbox: Option<&Sandbox>) {
+    if let Some(sandbox) = sandbox {
+        engine.networks.release(engine, sandbox);
     }
     if let Some(number) = group
         && let Err(error) = engine.cgroups.remove(&engine.keeper, number).await

@@ -42,11 +42,7 @@ pub(crate) async fn top(
     let container = engine.containers.find(&reference)?;
     let record = container.running()?;
     let columns = columns(&query.ps_args)?;
-    let own = proc::namespace(record.state.pid, "pid");
-    let shares = own == proc::namespace(std::process::id() as i32, "pid");
-    let lines = proc::pids().map_err(failed("reading /proc failed"))?.into_iter().filter(|pid| {
-        *pid == record.state.pid || (!shares && own.is_some() && proc::namespace(*pid, "pid") == own)
-    });
+    let lines = proc::members(record.state.pid).map_err(failed("reading /proc failed"))?.into_iter();
     let machine = Machine::read();
     let processes = lines
         .filter_map(proc::line)

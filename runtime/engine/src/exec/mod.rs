@@ -1,5 +1,6 @@
 //! Processes in running containers: `/containers/{ref}/exec`, `/exec/…`.
 
+pub(crate) mod probe;
 mod session;
 
 use std::{

@@ -17,9 +17,9 @@ use crate::{
     container::{FromStage, config},
     containers::{
         attach::{write_all, writer},
-        capabilities_of, environment, memfd,
+        capabilities_of, environment, memfd, no_new_privileges_of,
         record::Record,
-        seccomp_of, tell,
+        rlimits_of, seccomp_of, tell,
     },
     engine::{Engine, Shared},
     error::{ApiError, failed},
@@ -184,8 +184,8 @@ fn process(engine: &Engine, exec: &Exec, record: &Record) -> config::Process {
             capabilities_of(record)
         },
         seccomp: seccomp_of(engine, record, privileged),
-        no_new_privileges: false,
-        rlimits: Vec::new(),
+        no_new_privileges: no_new_privileges_of(record),
+        rlimits: rlimits_of(record),
         oom_score_adj: 0,
     }
 }
@@ -209,7 +209,7 @@ async fn follow_stage(exec: &Exec, control: OwnedFd) -> Result<Option<OwnedFd>, 
                 ready = true;
                 exec.progress().pid = pid.unwrap_or(0);
             }
-            FromStage::Network => {}
+            FromStage::Network | FromStage::Stat(_) | FromStage::Refused(_) => {}
             FromStage::Failed { message, plain: true, .. } => return Err(ApiError::Failed(message)),
             FromStage::Failed { message, exec, .. } => {
                 let text = format!("{RUNTIME_ERROR}{message}: unknown");
@@ -228,13 +228,56 @@ pub(super) async fn finish(engine: Shared, exec: Arc<Exec>, running: Running) {
     ended(&engine, &exec, &key, exit.ok()).await;
 }
 
+/// What a probe may print, in bytes; the rest is not kept.
+const OUTPUT_MAX: usize = 4096;
+
+/// Waits for the end of a process and keeps what it printed.
+pub(super) async fn collect(engine: Shared, exec: Arc<Exec>, running: Running) -> (i32, String) {
+    let Running { key, exit, outputs, stdin } = running;
+    drop(stdin);
+    let kept = std::sync::Mutex::new(Vec::new());
+    let keep = |piece: &[u8]| {
+        let mut kept = kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let room = OUTPUT_MAX.saturating_sub(kept.len());
+        kept.extend_from_slice(&piece[..piece.len().min(room)]);
+    };
+    let drains = outputs.into_iter().map(|(_, fd)| read_all(fd, &keep));
+    let (exit, _) = tokio::join!(exit, futures_util::future::join_all(drains));
+    let exit = exit.ok();
+    ended(&engine, &exec, &key, exit).await;
+    let output = kept.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    (exit.map_or(-1, |exit| exit.status), String::from_utf8_lossy(&output).into_owned())
+}
+
+/// Ends a process that runs; one that has ended stays as it is.
+pub(super) fn kill(exec: &Exec) {
+    let progress = *exec.progress();
+    if !progress.running || progress.pid <= 0 {
+        return;
+    }
+    // Its number is its own for as long as its waiter has not been reaped.
+    if let Err(error) =
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(progress.pid), nix::sys::signal::Signal::SIGKILL)
+    {
+        tracing::debug!(%error, pid = progress.pid, "a process had ended before it was killed");
+    }
+}
+
 /// Reads what nobody wants to see, so that the process isn't held up.
 async fn discard(fd: OwnedFd) {
+    read_all(fd, &|_: &[u8]| {}).await;
+}
+
+async fn read_all(fd: OwnedFd, take: &(impl Fn(&[u8]) + Sync)) {
     let result: io::Result<()> = async {
         let source = reader(fd)?;
         let mut buffer = vec![0; PIECE];
-        while read(&source, &mut buffer).await? > 0 {}
-        Ok(())
+        loop {
+            match read(&source, &mut buffer).await? {
+                0 => return Ok(()),
+                length => take(&buffer[..length]),
+            }
+        }
     }
     .await;
     if let Err(error) = result {

@@ -6,13 +6,8 @@ use axum::Json;
 use drydock_image::config::RunConfig;
 use serde::Serialize;
 
-use super::list::created;
-use crate::{
-    clock,
-    containers::inspect::GraphDriver,
-    engine::{Engine, STORE},
-    error::ApiError,
-};
+use super::{layers, list::created};
+use crate::{clock, containers::inspect::GraphDriver, engine::Engine, error::ApiError};
 
 /// An image, as `docker image inspect` prints it.
 #[derive(Debug, Serialize)]
@@ -21,7 +16,7 @@ pub(super) struct Inspect {
     id: String,
     repo_tags: Vec<String>,
     repo_digests: Vec<String>,
-    parent: &'static str,
+    parent: String,
     comment: String,
     created: String,
     docker_version: &'static str,
@@ -47,18 +42,23 @@ struct RootFs {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Metadata {
-    last_tag_time: &'static str,
+    last_tag_time: String,
 }
 
 pub(super) fn inspect(engine: &Engine, name: &str) -> Result<Json<Inspect>, ApiError> {
     let local = engine.images.find(name)?;
     let image = &local.image;
     let held = engine.images.locked();
-    let directory = |layer: &drydock_image::store::Layer| format!("{STORE}/layers/{}", layer.diff_id.hex());
+    let id = local.id.to_string();
+    let directory = |layer: &drydock_image::store::Layer| layers::shown(layer.diff_id.hex());
     let mut layers = image.layers.iter().rev();
     let mut data = BTreeMap::new();
     if let Some(top) = layers.next() {
-        data.insert("UpperDir", directory(top));
+        let upper = directory(top);
+        let beside = |name: &str| upper.strip_suffix("diff").map(|start| format!("{start}{name}"));
+        data.extend(beside("merged").map(|path| ("MergedDir", path)));
+        data.extend(beside("work").map(|path| ("WorkDir", path)));
+        data.insert("UpperDir", upper);
     }
     let lower: Vec<String> = layers.map(directory).collect();
     if !lower.is_empty() {
@@ -66,10 +66,9 @@ pub(super) fn inspect(engine: &Engine, name: &str) -> Result<Json<Inspect>, ApiE
     }
     let config = &image.config;
     Ok(Json(Inspect {
-        id: local.id.to_string(),
-        repo_tags: held.names_of(&local.id.to_string()),
-        repo_digests: held.digests_of(image),
-        parent: "",
+        repo_tags: held.names_of(&id),
+        repo_digests: held.digests_of(&id),
+        parent: held.parents.get(&id).cloned().unwrap_or_default(),
         comment: config.history.last().map(|step| step.comment.clone()).unwrap_or_default(),
         created: config.created.clone().unwrap_or_else(|| clock::NEVER.to_owned()),
         docker_version: "",
@@ -83,7 +82,10 @@ pub(super) fn inspect(engine: &Engine, name: &str) -> Result<Json<Inspect>, ApiE
             kind: "layers",
             layers: config.rootfs.diff_ids.iter().map(ToString::to_string).collect(),
         },
-        metadata: Metadata { last_tag_time: clock::NEVER },
+        metadata: Metadata {
+            last_tag_time: held.tagged.get(&id).cloned().unwrap_or_else(|| clock::NEVER.to_owned()),
+        },
+        id,
     }))
 }
 
@@ -117,9 +119,14 @@ pub(super) fn history(engine: &Engine, name: &str) -> Result<Json<Vec<Step>>, Ap
         })
         .collect();
     steps.reverse();
-    if let Some(newest) = steps.first_mut() {
-        newest.id = local.id.to_string();
-        newest.tags = Some(engine.images.locked().names_of(&local.id.to_string()));
+    // What it was made from here is known by its id.
+    let held = engine.images.locked();
+    let mut next = Some(local.id.to_string());
+    for step in &mut steps {
+        let Some(id) = next.filter(|id| held.images.contains_key(id)) else { break };
+        step.tags = Some(held.names_of(&id)).filter(|names| !names.is_empty());
+        next = held.parents.get(&id).cloned();
+        step.id = id;
     }
     Ok(Json(steps))
 }

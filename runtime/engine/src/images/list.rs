@@ -11,15 +11,17 @@ use serde::{Deserialize, Serialize};
 use super::repository;
 use crate::{
     clock,
-    engine::Shared,
+    engine::{Engine, Shared},
     error::ApiError,
-    filters::{Filters, glob},
+    filters::{Filters, glob, is_true},
 };
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct ListQuery {
     filters: String,
+    /// With images that others were made from and that have no name.
+    all: String,
     /// In the place of a filter, from clients before 1.25.
     filter: String,
 }
@@ -27,22 +29,16 @@ pub(crate) struct ListQuery {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Summary {
-    containers: i64,
+    pub(crate) containers: i64,
     created: i64,
-    id: String,
+    pub(crate) id: String,
     labels: Option<BTreeMap<String, String>>,
-    parent_id: &'static str,
+    parent_id: String,
     repo_digests: Vec<String>,
     repo_tags: Vec<String>,
-    shared_size: i64,
+    pub(crate) shared_size: i64,
     size: u64,
     virtual_size: u64,
-}
-
-impl Summary {
-    pub(crate) fn size(&self) -> u64 {
-        self.size
-    }
 }
 
 /// `GET /images/json`
@@ -50,6 +46,11 @@ pub(crate) async fn list(
     State(engine): State<Shared>,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Vec<Summary>>, ApiError> {
+    Ok(Json(summaries(&engine, &query)?))
+}
+
+/// The images that a query asks for, the newest first.
+pub(crate) fn summaries(engine: &Engine, query: &ListQuery) -> Result<Vec<Summary>, ApiError> {
     let filters = Filters::parse(&query.filters)?;
     filters.only(&["before", "dangling", "label", "reference", "since", "until"])?;
     let dangling = filters.flag("dangling")?;
@@ -58,16 +59,21 @@ pub(crate) async fn list(
         name.map(|name| Ok(created(&engine.images.find(name)?.image))).transpose()
     };
     let (before, since) = (created_of("before")?, created_of("since")?);
+    let until = filters.until()?;
     let held = engine.images.locked();
     let mut list: Vec<Summary> = held
         .images
         .iter()
-        .filter(|(_, image)| {
+        .filter(|(id, image)| {
             let created = created(image);
-            before.is_none_or(|before| created < before)
+            let is_named = held.keys_of(id).next().is_some();
+            let is_step = !is_named && held.has_children(id);
+            (is_true(&query.all) || !is_step)
+                && dangling.is_none_or(|wanted| (!is_named && !is_step) == wanted)
+                && until.is_none_or(|until| created <= until)
+                && before.is_none_or(|before| created < before)
                 && since.is_none_or(|since| created > since)
                 && filters.labels(&image.config.config.labels)
-                && dangling != Some(true)
         })
         .filter_map(|(id, image)| {
             let mut names = held.names_of(id);
@@ -87,8 +93,8 @@ pub(crate) async fn list(
                 created: created(image),
                 id: id.clone(),
                 labels: Some(labels).filter(|labels| !labels.is_empty()),
-                parent_id: "",
-                repo_digests: held.digests_of(image),
+                parent_id: held.parents.get(id).cloned().unwrap_or_default(),
+                repo_digests: held.digests_of(id),
                 repo_tags: names,
                 shared_size: -1,
                 size: image.size,
@@ -97,7 +103,7 @@ pub(crate) async fn list(
         })
         .collect();
     list.sort_by_key(|image| std::cmp::Reverse(image.created));
-    Ok(Json(list))
+    Ok(list)
 }
 
 pub(super) fn created(image: &drydock_image::store::Image) -> i64 {

@@ -1,10 +1,21 @@
-//! Images: `/images/…`. What the learner has pulled is a list of names; the
-//! layers are in the machine's store.
+//! Images: `/images/…`. The learner has a list of images and their names; a
+//! layer is in the machine's store, or on the node's disk where it was loaded
+//! or made here.
 
+pub(crate) mod change;
+pub(crate) mod commit;
+mod helper;
+mod import;
 pub(crate) mod inspect;
+pub(crate) mod layers;
 pub(crate) mod list;
+pub(crate) mod load;
+pub(crate) mod prune;
 pub(crate) mod pull;
 pub(crate) mod remove;
+mod save;
+pub(crate) mod stage;
+pub(crate) mod usage;
 
 use std::{
     collections::BTreeMap,
@@ -23,6 +34,7 @@ use drydock_protocol::event::What;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    clock,
     engine::{Engine, Shared, below_root},
     error::{ApiError, failed},
     state_file,
@@ -30,20 +42,33 @@ use crate::{
 
 /// The most names that the list has.
 const NAMES_MAX: usize = 1000;
+/// The most images, and how long their descriptions may be together, in bytes:
+/// the list is held in memory.
+const IMAGES_MAX: usize = 1000;
+const LIST_MAX: usize = 16 << 20;
 
 /// The list, as kept on disk.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 struct Held {
     /// Images by id.
     images: BTreeMap<String, Image>,
-    /// Image ids by name, such as `library/busybox:latest`.
+    /// Image ids by name, such as `library/busybox:latest`, and where an image
+    /// was pulled, `library/busybox@sha256:…`.
     names: BTreeMap<String, String>,
+    /// The image that an image was made from here, by id.
+    parents: BTreeMap<String, String>,
+    /// When an image got its last name here, by id.
+    tagged: BTreeMap<String, String>,
 }
 
 /// What the learner has.
 pub(crate) struct Images {
     path: PathBuf,
     held: Mutex<Held>,
+    /// Held while an image is added: its layers are on the disk before the list
+    /// names it, and must not be swept away.
+    writing: tokio::sync::Mutex<()>,
 }
 
 /// An image that the learner has.
@@ -74,9 +99,10 @@ impl Local {
 
 impl Images {
     pub(crate) fn load() -> io::Result<Images> {
+        layers::prepare()?;
         let path = below_root(&["images.json"]);
         let held = state_file::read(&path)?.unwrap_or_default();
-        Ok(Images { path, held: Mutex::new(held) })
+        Ok(Images { path, held: Mutex::new(held), writing: tokio::sync::Mutex::default() })
     }
 
     fn locked(&self) -> MutexGuard<'_, Held> {
@@ -86,9 +112,6 @@ impl Images {
     fn change<T>(&self, change: impl FnOnce(&mut Held) -> T) -> Result<T, ApiError> {
         let mut held = self.locked();
         let result = change(&mut held);
-        // An image goes with its last name.
-        let Held { images, names } = &mut *held;
-        images.retain(|id, _| names.values().any(|held| held == id));
         state_file::write(&self.path, &*held).map_err(failed("storing the list of images failed"))?;
         Ok(result)
     }
@@ -114,18 +137,48 @@ impl Images {
         self.locked().images.len()
     }
 
-    /// Gives an image a name, which another may have had.
-    fn tag(&self, reference: &Reference, image: &Image) -> Result<(), ApiError> {
+    /// Takes an image into the list; its layers are on the disk.
+    fn keep(&self, engine: &Engine, image: &Image, parent: Option<String>) -> Result<(), ApiError> {
+        layers::place(engine, image)?;
         let id = image.config_digest.to_string();
-        let key = reference.key();
+        {
+            let held = self.locked();
+            if held.images.contains_key(&id) {
+                return Ok(());
+            }
+            let length = |image: &Image| serde_json::to_vec(image).map_or(0, |text| text.len());
+            let all: usize = held.images.values().chain([image]).map(length).sum();
+            if held.images.len() >= IMAGES_MAX || all > LIST_MAX {
+                return Err(ApiError::Conflict(format!(
+                    "this node has {} images already: remove some with docker rmi",
+                    held.images.len()
+                )));
+            }
+        }
+        self.change(|held| {
+            held.images.insert(id.clone(), image.clone());
+            held.parents.extend(parent.map(|parent| (id, parent)));
+        })
+    }
+
+    /// Gives an image in the list a name, which another may have had.
+    fn name(&self, key: String, id: &str) -> Result<(), ApiError> {
         if self.locked().names.len() >= NAMES_MAX {
             return Err(ApiError::Conflict(format!(
                 "this node has {NAMES_MAX} image names already: remove some"
             )));
         }
         self.change(|held| {
-            held.images.insert(id.clone(), image.clone());
-            held.names.insert(key, id);
+            held.names.insert(key, id.to_owned());
+        })
+    }
+
+    /// [`name`](Images::name) where a learner asked for just that: Docker keeps
+    /// the time.
+    fn tag(&self, key: String, id: &str) -> Result<(), ApiError> {
+        self.name(key, id)?;
+        self.change(|held| {
+            held.tagged.insert(id.to_owned(), clock::now());
         })
     }
 }
@@ -150,30 +203,42 @@ impl Held {
     }
 
     fn by_name(&self, reference: &Reference) -> Option<&Image> {
-        if let Some(digest) = reference.digest() {
-            let named = self.names.iter().filter(|(key, _)| repository(key) == repository(&reference.key()));
-            return named.filter_map(|(_, id)| self.images.get(id)).find(|image| image.manifest == *digest);
-        }
-        self.images.get(self.names.get(&reference.key())?)
+        let key = match reference.digest() {
+            Some(digest) => canonical(reference, digest),
+            None => reference.key(),
+        };
+        self.images.get(self.names.get(&key)?)
     }
 
-    /// An image's names, as Docker shows them.
+    /// An image's names, as the list has them.
+    fn keys_of(&self, id: &str) -> impl Iterator<Item = &String> {
+        self.names.iter().filter(move |(_, held)| *held == id).map(|(key, _)| key)
+    }
+
+    /// An image's names with tags, as Docker shows them.
     fn names_of(&self, id: &str) -> Vec<String> {
-        self.names.iter().filter(|(_, held)| *held == id).map(|(key, _)| familiar(key)).collect()
+        self.keys_of(id).filter(|key| is_tag(key)).map(|key| familiar(key)).collect()
     }
 
-    fn digests_of(&self, image: &Image) -> Vec<String> {
-        let id = image.config_digest.to_string();
-        let mut digests: Vec<String> = self
-            .names
-            .iter()
-            .filter(|(_, held)| **held == id)
-            .map(|(key, _)| format!("{}@{}", repository(&familiar(key)), image.manifest))
-            .collect();
-        digests.sort();
-        digests.dedup();
-        digests
+    /// An image's names with digests, as Docker shows them.
+    fn digests_of(&self, id: &str) -> Vec<String> {
+        self.keys_of(id).filter(|key| !is_tag(key)).map(|key| familiar(key)).collect()
     }
+
+    /// Whether other images were made from this one.
+    fn has_children(&self, id: &str) -> bool {
+        self.parents.values().any(|parent| parent == id)
+    }
+}
+
+/// Whether a name of the list ends in a tag, not in a digest.
+fn is_tag(key: &str) -> bool {
+    !key.contains('@')
+}
+
+/// The name of the list for a repository and a digest.
+fn canonical(reference: &Reference, digest: &Digest) -> String {
+    format!("{}@{digest}", repository(&reference.key()))
 }
 
 /// A name of the list, as Docker shows it.
@@ -182,7 +247,7 @@ fn familiar(key: &str) -> String {
 }
 
 /// A name without tag and digest.
-fn repository(name: &str) -> &str {
+pub(crate) fn repository(name: &str) -> &str {
     let name = name.split('@').next().unwrap_or(name);
     match name.rsplit_once(':') {
         // A port, not a tag.
@@ -208,15 +273,20 @@ fn with_tag(text: &str, reference: &Reference) -> String {
     format!("{plain}:{}", drydock_image::reference::DEFAULT_TAG)
 }
 
-fn tell(engine: &Engine, action: &str, name: &str) {
-    engine.events.tell("image", action, name, BTreeMap::from([("name".to_owned(), name.to_owned())]));
+/// Tells what happened to an image; `name` is what Docker says with it.
+fn announce(engine: &Engine, action: &str, id: &str, name: &str) {
+    let labels = engine.images.locked().images.get(id).map(|image| image.config.config.labels.clone());
+    let mut attributes: BTreeMap<String, String> = labels.unwrap_or_default();
+    attributes.insert("name".to_owned(), name.to_owned());
+    engine.events.tell("image", action, id, attributes);
     engine.keeper.event(What::Image { name: name.to_owned(), action: action.to_owned() });
 }
 
-/// `GET /images/{name…}/json` and `…/history`: names may have slashes.
+/// `GET /images/{name…}/json`, `…/history` and `…/get`: names may have slashes.
 pub(crate) async fn get(
     State(engine): State<Shared>,
     Path(rest): Path<String>,
+    Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Response, ApiError> {
     if let Some(name) = rest.strip_suffix("/json") {
         return Ok(inspect::inspect(&engine, name)?.into_response());
@@ -224,8 +294,12 @@ pub(crate) async fn get(
     if let Some(name) = rest.strip_suffix("/history") {
         return Ok(inspect::history(&engine, name)?.into_response());
     }
-    if rest == "get" || rest.ends_with("/get") {
-        return Err(ApiError::NotImplemented("saving images is not supported by this engine yet".to_owned()));
+    if let Some(name) = rest.strip_suffix("/get") {
+        return save::save(&engine, &[name.to_owned()]).await;
+    }
+    if rest == "get" {
+        let names = query.into_iter().filter(|(key, _)| key == "names").map(|(_, name)| name);
+        return save::save(&engine, &names.collect::<Vec<_>>()).await;
     }
     if rest == "search" {
         return Err(ApiError::NotImplemented("there is no Docker Hub here to search".to_owned()));
@@ -246,11 +320,6 @@ pub(crate) async fn post(
     Path(rest): Path<String>,
     Query(query): Query<TagQuery>,
 ) -> Result<StatusCode, ApiError> {
-    if rest == "load" {
-        return Err(ApiError::NotImplemented(
-            "loading images is not supported by this engine yet".to_owned(),
-        ));
-    }
     if rest.ends_with("/push") {
         return Err(ApiError::NotImplemented(
             "pushing images is not supported by this engine yet".to_owned(),
@@ -262,8 +331,12 @@ pub(crate) async fn post(
     let local = engine.images.find(name)?;
     let text = if query.tag.is_empty() { query.repo } else { format!("{}:{}", query.repo, query.tag) };
     let reference = parse(&text)?;
-    engine.images.tag(&reference, &local.image)?;
-    tell(&engine, "tag", &reference.familiar());
+    if reference.digest().is_some() {
+        return Err(ApiError::Invalid("refusing to create a tag with a digest reference".to_owned()));
+    }
+    let id = local.id.to_string();
+    engine.images.tag(reference.key(), &id)?;
+    announce(&engine, "tag", &id, &reference.familiar());
     Ok(StatusCode::CREATED)
 }
 

@@ -2,6 +2,7 @@
 //! is copied; the layers are there.
 
 use axum::{
+    body::Body,
     extract::{Query, State},
     response::{IntoResponse, Response},
 };
@@ -10,22 +11,14 @@ use drydock_image::{
     reference::{DEFAULT_DOMAIN, Reference},
     store::Image,
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::{parse, tell};
+use super::{announce, canonical, import, is_tag, parse};
 use crate::{
     engine::{Engine, Shared},
     error::{ApiError, failed},
     system::events::{Gone, JsonLines, channel},
 };
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub(crate) struct PullQuery {
-    from_image: String,
-    from_src: String,
-    tag: String,
-}
 
 /// A line of progress.
 #[derive(Debug, Default, Serialize)]
@@ -41,34 +34,51 @@ struct Line {
 #[derive(Debug, Serialize)]
 struct Empty {}
 
-/// `POST /images/create`
-pub(crate) async fn pull(
+/// `POST /images/create`: pulls, or imports the request's body.
+pub(crate) async fn create(
     State(engine): State<Shared>,
-    Query(query): Query<PullQuery>,
+    Query(query): Query<Vec<(String, String)>>,
+    body: Body,
 ) -> Result<Response, ApiError> {
-    if !query.from_src.is_empty() {
-        return Err(ApiError::NotImplemented(
-            "importing images is not supported by this engine yet".to_owned(),
-        ));
+    let value = |key: &str| -> String {
+        query.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone()).unwrap_or_default()
+    };
+    if !value("fromSrc").is_empty() {
+        let changes = query.iter().filter(|(name, _)| name == "changes").map(|(_, line)| line.clone());
+        let wanted = import::Wanted {
+            from_src: value("fromSrc"),
+            repo: value("repo"),
+            tag: value("tag"),
+            message: value("message"),
+            changes: changes.collect(),
+        };
+        return import::import(&engine, wanted, body).await;
     }
-    let text = match query.tag.as_str() {
-        "" => query.from_image.clone(),
-        digest if digest.starts_with("sha256:") => format!("{}@{digest}", query.from_image),
-        tag => format!("{}:{tag}", query.from_image),
+    pull(&engine, &value("fromImage"), &value("tag"))
+}
+
+fn pull(engine: &Shared, image: &str, tag: &str) -> Result<Response, ApiError> {
+    let text = match tag {
+        "" => image.to_owned(),
+        digest if digest.starts_with("sha256:") => format!("{image}@{digest}"),
+        tag => format!("{image}:{tag}"),
     };
     let reference = parse(&text)?;
-    let image = in_catalogue(&engine, &reference)?;
+    let image = in_catalogue(engine, &reference)?;
     let held = engine.images.locked().by_name(&reference).map(|image| image.config_digest.clone());
     let newer = held.as_ref() != Some(&image.config_digest);
     let present: Vec<Digest> = {
         let held = engine.images.locked();
         held.images.values().flat_map(|image| &image.layers).map(|layer| layer.diff_id.clone()).collect()
     };
-    // A digest alone gives the image no name.
-    if newer {
-        engine.images.tag(&reference, &image)?;
+    engine.images.keep(engine, &image, None)?;
+    let key = reference.key();
+    // A digest alone gives the image no tag.
+    for key in [canonical(&reference, &image.manifest)].into_iter().chain(Some(key).filter(|key| is_tag(key)))
+    {
+        engine.images.name(key, &image.config_digest.to_string())?;
     }
-    tell(&engine, "pull", &reference.familiar());
+    announce(engine, "pull", &reference.familiar(), &reference.familiar_name());
     let (mut to, body) = channel();
     tokio::spawn(async move {
         // The client may have gone away: the image is pulled all the same.

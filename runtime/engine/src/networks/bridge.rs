@@ -1,134 +1,90 @@
-//! The default bridge: `docker0` in the node, a veth pair for each container,
-//! and masquerading for what leaves it.
+//! Bridges in the kernel: a link in the node for each network, and a veth pair
+//! for each container in it.
 
 use std::{
-    collections::BTreeMap,
     fs,
-    net::{IpAddr, Ipv4Addr},
-    os::fd::BorrowedFd,
-    path::Path,
+    net::Ipv4Addr,
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
 };
 
 use drydock_sandbox::{
-    link::{self, End, Handle, Mac},
-    nft,
+    link::{LinkError, Mac},
+    namespaces,
+    veth::{Far, Links},
 };
-use tokio::sync::OnceCell;
+use tokio::sync::oneshot;
 
-use crate::{
-    containers::record::Endpoint,
-    error::{ApiError, failed},
+use super::{
+    dns::Sockets,
+    known::Network,
+    place::{Endpoint, Sandbox},
 };
+use crate::error::{ApiError, failed};
 
-/// The bridge's own address.
-pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 17, 0, 1);
-pub(super) const SUBNET: &str = "172.17.0.0/16";
-pub(super) const PREFIX: u8 = 16;
-const NAME: &str = "docker0";
-
-/// The bridge, made when first needed.
-#[derive(Default)]
-pub(super) struct Bridge(OnceCell<Made>);
-
-pub(super) struct Made {
-    handle: Handle,
-    index: u32,
+/// What a new network namespace gets, or an old one in addition.
+pub(super) struct Plug {
+    pub(super) endpoints: Vec<Wire>,
+    /// The way out, once all is there.
+    pub(super) gateway: Option<Ipv4Addr>,
+    /// Loopback is to be set up: the namespace is new.
+    pub(super) is_new: bool,
+    /// Make sockets for the embedded DNS server.
+    pub(super) dns: bool,
 }
 
-/// Addresses for containers, in order.
-pub(super) fn addresses() -> impl Iterator<Item = Ipv4Addr> {
-    let gateway = u32::from(GATEWAY);
-    (gateway + 1..gateway + 0xfffe).map(Ipv4Addr::from)
+/// An endpoint and the bridge it goes into.
+pub(super) struct Wire {
+    pub(super) endpoint: Endpoint,
+    pub(super) bridge: String,
+    pub(super) mtu: Option<u32>,
 }
 
-pub(super) fn mac_text(mac: [u8; 6]) -> String {
-    Mac(mac).to_string()
-}
-
-/// The bridge's options, as Docker shows them.
-pub(super) fn options() -> BTreeMap<&'static str, String> {
-    BTreeMap::from(
-        [
-            ("com.docker.network.bridge.default_bridge", "true"),
-            ("com.docker.network.bridge.enable_icc", "true"),
-            ("com.docker.network.bridge.enable_ip_masquerade", "true"),
-            ("com.docker.network.bridge.host_binding_ipv4", "0.0.0.0"),
-            ("com.docker.network.bridge.name", NAME),
-            ("com.docker.network.driver.mtu", "1500"),
-        ]
-        .map(|(key, value)| (key, value.to_owned())),
-    )
-}
-
-impl Bridge {
-    pub(super) async fn get(&self) -> Result<&Made, ApiError> {
-        self.0.get_or_try_init(make).await
-    }
-
-    /// Sets up a namespace: loopback, and with an endpoint `eth0`.
-    pub(super) async fn connect(
-        &self,
-        endpoint: Option<&Endpoint>,
-        network: BorrowedFd<'_>,
-    ) -> Result<(), ApiError> {
-        let inside = link::connect_in(network).map_err(failed("entering the network namespace failed"))?;
-        // Loopback is always the first link.
-        link::up(&inside, 1).await.map_err(failed("setting up loopback failed"))?;
-        let Some(endpoint) = endpoint else { return Ok(()) };
-        let made = self.get().await?;
-        let words = || failed(format!("connecting {} failed", endpoint.link));
-        let mac: Mac = endpoint.mac.parse().map_err(failed("invalid MAC address"))?;
-        let near = End { name: &endpoint.link, mac: None, netns: None };
-        let far = End { name: "eth0", mac: Some(mac), netns: Some(network) };
-        link::add_veth(&made.handle, &near, &far).await.map_err(words())?;
-        let near = link::index(&made.handle, &endpoint.link).await.map_err(words())?;
-        link::plug(&made.handle, near, made.index).await.map_err(words())?;
-        let eth0 = link::index(&inside, "eth0").await.map_err(words())?;
-        link::add_address(&inside, eth0, IpAddr::V4(endpoint.address), PREFIX).await.map_err(words())?;
-        link::up(&inside, eth0).await.map_err(words())?;
-        link::add_default_route(&inside, GATEWAY).await.map_err(words())
-    }
-
-    /// Removes a container's link, if it is still there.
-    pub(super) async fn disconnect(&self, name: &str) {
-        let Some(made) = self.0.get() else { return };
-        if let Ok(index) = link::index(&made.handle, name).await {
-            // It may go by itself between the question and this.
-            if let Err(error) = link::remove(&made.handle, index).await {
-                tracing::debug!(%error, name, "a link was gone already");
-            }
-        }
-    }
-}
-
-async fn make() -> Result<Made, ApiError> {
-    let words = || failed("making the bridge docker0 failed");
-    let handle = link::connect().map_err(words())?;
-    let index = match link::index(&handle, NAME).await {
-        // From before our restart.
-        Ok(index) => index,
-        Err(link::LinkError::Missing(_)) => new_bridge(&handle).await?,
-        Err(link::LinkError::Refused { source, .. }) if source.raw_os_error() == Some(libc::ENODEV) => {
-            new_bridge(&handle).await?
-        }
+/// Makes a network's bridge, if it isn't there, and sets it up for ports.
+pub(super) fn make(network: &Network) -> Result<(), ApiError> {
+    let (Some(name), Some(pool)) = (network.bridge(), &network.pool) else { return Ok(()) };
+    let words = || failed(format!("making the bridge {name} failed"));
+    let mut links = Links::open().map_err(words())?;
+    match links.index(&name) {
+        Ok(_) => return Ok(()),
+        Err(LinkError::Missing(_)) => {}
         Err(error) => return Err(words()(error)),
-    };
-    forward()?;
-    nft::masquerade(NAME, (Ipv4Addr::new(172, 17, 0, 0), PREFIX))
-        .map_err(failed("masquerading docker0 failed"))?;
-    Ok(Made { handle, index })
+    }
+    let address = (pool.gateway, pool.subnet.prefix);
+    links.add_bridge(&name, Mac::of(pool.gateway), network.mtu(), address).map_err(words())?;
+    // `curl localhost:8080` in the node leaves by the bridge as 127.0.0.1.
+    set(&format!("net/ipv4/conf/{name}/route_localnet"), "1")
 }
 
-async fn new_bridge(handle: &Handle) -> Result<u32, ApiError> {
-    let words = || failed("making the bridge docker0 failed");
-    let index = link::add_bridge(handle, NAME, Some(Mac::of(GATEWAY))).await.map_err(words())?;
-    link::add_address(handle, index, IpAddr::V4(GATEWAY), PREFIX).await.map_err(words())?;
-    link::up(handle, index).await.map_err(words())?;
-    Ok(index)
+/// Removes a link of the node, if it is there.
+pub(super) fn remove(name: &str) -> Result<(), ApiError> {
+    let words = || failed(format!("removing the link {name} failed"));
+    Links::open().and_then(|mut links| links.remove(name)).map_err(words())
+}
+
+/// Removes links of ours that nobody owns: what an earlier engine was making,
+/// or had not yet removed, when it ended.
+pub(super) fn sweep(owned: &[String]) -> Result<(), ApiError> {
+    let words = || failed("looking for links that are left over failed");
+    let mut links = Links::open().map_err(words())?;
+    let names = links.names().map_err(words())?;
+    for name in names.iter().filter(|name| is_ours(name) && !owned.contains(name)) {
+        links.remove(name).map_err(failed(format!("removing the link {name} failed")))?;
+    }
+    Ok(())
+}
+
+/// `veth` and seven digits, or `br-` and twelve: names that we give.
+fn is_ours(name: &str) -> bool {
+    let hex = |rest: &str, count| {
+        rest.len() == count && rest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    name.strip_prefix("veth").is_some_and(|rest| hex(rest, 7))
+        || name.strip_prefix("br-").is_some_and(|rest| hex(rest, 12))
 }
 
 /// Lets the node pass packets on between its links.
-fn forward() -> Result<(), ApiError> {
+pub(super) fn forward() -> Result<(), ApiError> {
     set("net/ipv4/ip_forward", "1")?;
     // Where br_netfilter is there, bridged frames would go through NAT.
     if setting("net/bridge/bridge-nf-call-iptables").is_some() {
@@ -137,8 +93,110 @@ fn forward() -> Result<(), ApiError> {
     Ok(())
 }
 
-/// `/proc/sys` may be masked in the node; the node's clean one is not.
-fn setting(name: &str) -> Option<(std::path::PathBuf, String)> {
+/// Connects a network namespace, given by a descriptor of it or by a pidfd of
+/// a process in it. The sockets that come back are for [`Plug::dns`].
+pub(super) async fn plug(netns: OwnedFd, plug: Plug) -> Result<Option<Sockets>, ApiError> {
+    let (sender, done) = oneshot::channel();
+    // A thread of its own: it changes its namespace.
+    let work = move || {
+        // The start that waited for it was given up.
+        let _ = sender.send(plug_now(&netns, &plug));
+    };
+    std::thread::Builder::new()
+        .name("network".to_owned())
+        .spawn(work)
+        .map_err(failed("starting a thread failed"))?;
+    done.await.map_err(failed("connecting the network namespace failed"))?
+}
+
+fn plug_now(netns: &OwnedFd, plug: &Plug) -> Result<Option<Sockets>, ApiError> {
+    let mut near = Links::open().map_err(failed("talking to the kernel's links failed"))?;
+    let entering = |error: std::io::Error| failed("entering the network namespace failed")(error);
+    nix::sched::setns(netns, nix::sched::CloneFlags::CLONE_NEWNET).map_err(|error| entering(error.into()))?;
+    // A pidfd leads there too, but isn't one that a link can be sent to.
+    let inside = if plug.is_new { netns.try_clone() } else { own_namespace() }.map_err(entering)?;
+    for Wire { endpoint, bridge, mtu } in &plug.endpoints {
+        let words = || failed(format!("connecting {} to {bridge} failed", endpoint.interface));
+        let mac: Mac = endpoint.mac.parse().map_err(failed("invalid MAC address"))?;
+        let bridge = near.index(bridge).map_err(words())?;
+        let far = Far { name: &endpoint.interface, mac, netns: inside.as_fd() };
+        near.add_pair(&endpoint.link, bridge, *mtu, far).map_err(words())?;
+    }
+    let mut links = Links::open().map_err(failed("talking to the kernel's links failed"))?;
+    if plug.is_new {
+        links.loopback_up().map_err(failed("setting up loopback failed"))?;
+    }
+    for Wire { endpoint, .. } in &plug.endpoints {
+        configure(&mut links, endpoint)
+            .map_err(failed(format!("setting up {} failed", endpoint.interface)))?;
+    }
+    route(&mut links, plug.gateway)?;
+    if !plug.dns {
+        return Ok(None);
+    }
+    Sockets::make().map(Some).map_err(failed("making the embedded DNS server's sockets failed"))
+}
+
+fn configure(links: &mut Links, endpoint: &Endpoint) -> Result<(), LinkError> {
+    let index = links.index(&endpoint.interface)?;
+    links.add_address(index, endpoint.address, endpoint.prefix)?;
+    links.up(index)
+}
+
+fn route(links: &mut Links, gateway: Option<Ipv4Addr>) -> Result<(), ApiError> {
+    let routed = match gateway {
+        Some(gateway) => links.set_default_route(gateway),
+        None => links.remove_default_route(),
+    };
+    routed.map_err(failed("setting the default route failed"))
+}
+
+/// Takes an endpoint's link away from a running container, and sets its way
+/// out anew.
+pub(super) async fn unplug(
+    netns: OwnedFd,
+    endpoint: Endpoint,
+    gateway: Option<Ipv4Addr>,
+) -> Result<(), ApiError> {
+    tokio::task::spawn_blocking(move || {
+        remove(&endpoint.link)?;
+        let rerouted = namespaces::in_network_namespace(netns.as_fd(), || {
+            Links::open()
+                .map_err(|error| ApiError::Failed(error.to_string()))
+                .and_then(|mut links| route(&mut links, gateway))
+                .map_err(std::io::Error::other)
+        });
+        rerouted.map_err(failed("setting the default route failed"))
+    })
+    .await
+    .map_err(failed("disconnecting failed"))?
+}
+
+/// Removes the node's ends of a sandbox's links, which takes the others along.
+/// Nobody waits for it: the kernel takes its time, and a link that stays is
+/// removed by the next engine.
+pub(super) fn remove_links(sandbox: &Sandbox) {
+    let names: Vec<String> = sandbox.endpoints.values().map(|endpoint| endpoint.link.clone()).collect();
+    if names.is_empty() {
+        return;
+    }
+    tokio::task::spawn_blocking(move || {
+        for name in names {
+            if let Err(error) = remove(&name) {
+                tracing::warn!(%error, "a link stays");
+            }
+        }
+    });
+}
+
+/// The calling thread's network namespace. `/proc` may be masked in the node;
+/// its clean one is not.
+fn own_namespace() -> std::io::Result<OwnedFd> {
+    let clean = fs::File::open("/.drydock/proc/thread-self/ns/net");
+    clean.or_else(|_| fs::File::open("/proc/thread-self/ns/net")).map(OwnedFd::from)
+}
+
+fn setting(name: &str) -> Option<(PathBuf, String)> {
     ["/.drydock/proc/sys", "/proc/sys"].into_iter().find_map(|base| {
         let path = Path::new(base).join(name);
         let value = fs::read_to_string(&path).ok()?;
@@ -153,4 +211,18 @@ fn set(name: &str, value: &str) -> Result<(), ApiError> {
         return Ok(());
     }
     fs::write(path, value).map_err(failed(format!("setting {name} failed")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_we_give_are_swept() {
+        assert!(is_ours("veth0123abc") && is_ours("br-0123456789ab"));
+        for other in ["veth0", "vethABCDEF0", "veth0123abcd", "br-lan", "docker0", "eth0", "br-0123456789abc"]
+        {
+            assert!(!is_ours(other), "{other}");
+        }
+    }
 }

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
-use crate::{engine::Shared, error::ApiError, filters::Filters};
+use crate::{engine::Shared, error::ApiError, filters::Filters, images::repository};
 
 /// How many events are remembered for `--since`.
 const REMEMBERED: usize = 256;
@@ -184,21 +184,77 @@ fn nanoseconds(text: &str) -> Result<Option<i64>, ApiError> {
     crate::filters::unix_time(text)
 }
 
+/// Actions with more after a colon, which are asked for without it.
+const OPEN_ACTIONS: [&str; 3] = ["health_status", "exec_create", "exec_start"];
+
 fn matches(event: &Event, filters: &Filters) -> bool {
     let attribute = |key: &str| event.actor.attributes.get(key).map(String::as_str).unwrap_or_default();
-    filters.allows("type", |wanted| wanted == event.kind)
-        && filters.allows("event", |wanted| {
-            event.action == wanted || event.action.starts_with(&format!("{wanted}:"))
-        })
-        && filters.allows("container", |wanted| {
-            event.kind == "container" && (event.actor.id.starts_with(wanted) || attribute("name") == wanted)
-        })
+    let begins = |key: &str| {
+        filters
+            .allows(key, |wanted| event.actor.id.starts_with(wanted) || attribute("name").starts_with(wanted))
+    };
+    let is_open = filters.values("event").any(|wanted| OPEN_ACTIONS.contains(&wanted));
+    let image = attribute(if event.kind == "image" { "name" } else { "image" });
+    filters.allows("event", |wanted| event.action == wanted || (is_open && event.action.starts_with(wanted)))
+        && filters.allows("type", |wanted| wanted == event.kind)
+        && filters.allows("scope", |wanted| wanted == event.scope)
+        && (!filters.has("daemon") || (event.kind == "daemon" && begins("daemon")))
+        && ["container", "plugin", "volume", "network", "node", "service", "secret", "config"]
+            .into_iter()
+            .all(begins)
         && filters.allows("image", |wanted| {
-            let name = if event.kind == "image" { &event.actor.id } else { attribute("image") };
-            name == wanted || name.split(':').next() == Some(wanted)
+            [&event.actor.id, image].into_iter().any(|name| name == wanted || repository(name) == wanted)
         })
-        && filters.allows("label", |wanted| match wanted.split_once('=') {
-            Some((key, value)) => event.actor.attributes.get(key).is_some_and(|held| held == value),
-            None => event.actor.attributes.contains_key(wanted),
-        })
+        && filters.labels(&event.actor.attributes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(kind: &'static str, action: &str, id: &str, attributes: &[(&str, &str)]) -> Event {
+        let events = Events::new();
+        let attributes = attributes.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        events.tell(kind, action, id, attributes.collect());
+        events.since(0).0.remove(0)
+    }
+
+    #[test]
+    fn filters_mean_what_they_mean_to_dockerd() {
+        let died =
+            event("container", "die", "0123", &[("name", "web"), ("image", "alpine:3"), ("tier", "front")]);
+        let health = event("container", "health_status: healthy", "0123", &[("name", "web")]);
+        let pulled = event("image", "pull", "alpine:latest", &[("name", "alpine")]);
+        let fits = |event: &Event, text: &str| matches(event, &Filters::parse(text).unwrap());
+        for text in [
+            r#"{"container":["web"]}"#,
+            r#"{"container":["01"]}"#,
+            r#"{"event":["die"],"type":["container"]}"#,
+            r#"{"image":["alpine"]}"#,
+            r#"{"label":["tier=front"]}"#,
+            "{}",
+        ] {
+            assert!(fits(&died, text), "{text}");
+        }
+        for text in [
+            r#"{"container":["db"]}"#,
+            r#"{"event":["health_status"]}"#,
+            r#"{"label":["tier=back"]}"#,
+            r#"{"daemon":["x"]}"#,
+        ] {
+            assert!(!fits(&died, text), "{text}");
+        }
+        assert!(fits(&health, r#"{"event":["health_status"]}"#));
+        assert!(fits(&pulled, r#"{"image":["alpine"]}"#) && !fits(&pulled, r#"{"image":["busybox"]}"#));
+    }
+
+    #[test]
+    fn only_so_many_are_remembered() {
+        let events = Events::new();
+        for number in 0..REMEMBERED + 10 {
+            events.tell("volume", "create", &number.to_string(), BTreeMap::new());
+        }
+        let (past, _) = events.since(0);
+        assert_eq!((past.len(), past[0].actor.id.as_str()), (REMEMBERED, "10"));
+    }
 }

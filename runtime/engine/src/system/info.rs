@@ -42,9 +42,9 @@ pub(crate) async fn info(State(engine): State<Shared>) -> Json<Value> {
     Json(json!({
         "ID": engine.id,
         "Containers": containers.count(|_| true),
-        "ContainersRunning": containers.count(|status| status == Status::Running),
+        "ContainersRunning": containers.count(|status| matches!(status, Status::Running | Status::Restarting)),
         "ContainersPaused": containers.count(|status| status == Status::Paused),
-        "ContainersStopped": containers.count(|status| !status.is_up()),
+        "ContainersStopped": containers.count(|status| !status.is_active()),
         "Images": engine.images.count(),
         "Driver": "overlay2",
         "DriverStatus": [

@@ -93,13 +93,13 @@ pub(crate) async fn version() -> Json<Version> {
     })
 }
 
+/// What Docker says to what only a swarm's manager does.
+pub(crate) const NO_SWARM: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to \
+    connect this node to swarm and try again.";
+
 /// Where the CLI asks about a swarm: there is none.
 pub(crate) async fn no_swarm() -> ApiError {
-    ApiError::Unavailable(
-        "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to \
-         swarm and try again."
-            .to_owned(),
-    )
+    ApiError::Unavailable(NO_SWARM.to_owned())
 }
 
 /// `GET /plugins`

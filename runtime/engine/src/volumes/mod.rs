@@ -1,5 +1,7 @@
 //! Volumes: `/volumes/…`, directories on the node's disk.
 
+pub(crate) mod mount;
+
 use std::{collections::BTreeMap, fs, io, path::PathBuf};
 
 use axum::{
@@ -15,8 +17,10 @@ use crate::{
     containers::config::from_body,
     engine::{Engine, Shared, below_root},
     error::{ApiError, failed},
-    filters::{Filters, is_true},
-    random, state_file,
+    filters::{Filters, PruneQuery, is_true},
+    random,
+    server::ApiVersion,
+    state_file,
 };
 
 /// The most volumes a node may have.
@@ -33,6 +37,34 @@ pub(crate) struct Volume {
     name: String,
     options: Option<BTreeMap<String, String>>,
     scope: String,
+}
+
+/// What Docker marks a volume with that was given no name.
+const ANONYMOUS: &str = "com.docker.volume.anonymous";
+/// The most labels and options of a volume, together, and the bytes of each.
+const TEXTS_MAX: usize = 256;
+const TEXT_MAX: usize = 4096;
+
+/// What a new volume is asked to be.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct New {
+    pub(crate) driver: String,
+    pub(crate) labels: Option<BTreeMap<String, String>>,
+    /// What to mount on it: `type`, `device`, `o`.
+    pub(crate) options: Option<BTreeMap<String, String>>,
+}
+
+impl New {
+    /// One without a name of its own.
+    pub(crate) fn anonymous() -> New {
+        New { labels: Some(BTreeMap::from([(ANONYMOUS.to_owned(), String::new())])), ..New::default() }
+    }
+}
+
+impl Volume {
+    fn is_anonymous(&self) -> bool {
+        self.labels.as_ref().is_some_and(|labels| labels.contains_key(ANONYMOUS))
+    }
 }
 
 /// Where volumes are.
@@ -62,12 +94,8 @@ impl Volumes {
     }
 
     /// Makes a volume, unless it is there.
-    pub(crate) fn make(
-        &self,
-        engine: &Engine,
-        name: &str,
-        labels: Option<BTreeMap<String, String>>,
-    ) -> Result<Volume, ApiError> {
+    pub(crate) fn make(&self, engine: &Engine, name: &str, new: New) -> Result<Volume, ApiError> {
+        check(name, &new)?;
         if !is_valid(name) {
             return Err(ApiError::Invalid(format!(
                 "create {name}: \"{name}\" includes invalid characters for a local volume name, only \
@@ -90,10 +118,10 @@ impl Volumes {
                 .map(|time| time.trim_end_matches('Z').to_owned() + "Z")
                 .unwrap_or_default(),
             driver: "local".to_owned(),
-            labels,
+            labels: new.labels,
             mountpoint: data(name).display().to_string(),
             name: name.to_owned(),
-            options: None,
+            options: new.options,
             scope: "local".to_owned(),
         };
         state_file::write(&about(name), &volume).map_err(failed(format!("create {name}")))?;
@@ -126,14 +154,44 @@ impl Volumes {
 
     /// Removes a volume that was made without a name, if nobody else uses it.
     pub(crate) fn remove_anonymous(&self, engine: &Engine, name: &str) {
-        let anonymous = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if !anonymous || !users(engine, name).is_empty() {
+        let is_anonymous = matches!(self.find(name), Ok(Some(volume)) if volume.is_anonymous());
+        if !is_anonymous || !users(engine, name).is_empty() {
             return;
         }
         if let Err(error) = remove_now(engine, name) {
             tracing::warn!(%error, name, "a volume stays");
         }
     }
+}
+
+/// Refuses drivers and options that there are none of.
+fn check(name: &str, new: &New) -> Result<(), ApiError> {
+    if !matches!(new.driver.as_str(), "" | "local") {
+        let driver = &new.driver;
+        return Err(ApiError::NotFound(format!(
+            "create {name}: error looking up volume plugin {driver}: plugin \"{driver}\" not found"
+        )));
+    }
+    let texts: Vec<(&String, &String)> = new.labels.iter().chain(&new.options).flatten().collect();
+    if texts.len() > TEXTS_MAX || texts.iter().any(|(key, value)| key.len() + value.len() > TEXT_MAX) {
+        return Err(ApiError::Invalid(format!(
+            "create {name}: a volume has at most {TEXTS_MAX} labels and options of {TEXT_MAX} bytes each"
+        )));
+    }
+    let Some(options) = &new.options else { return Ok(()) };
+    if let Some(unknown) = options.keys().find(|key| !["type", "device", "o", "size"].contains(&key.as_str()))
+    {
+        return Err(ApiError::Invalid(format!("create {name}: invalid option: \"{unknown}\"")));
+    }
+    if options.contains_key("size") {
+        return Err(ApiError::Failed(format!("create {name}: quota size requested but no quota support")));
+    }
+    for missing in ["device", "type"] {
+        if !options.contains_key(missing) {
+            return Err(ApiError::Invalid(format!("create {name}: missing required option: \"{missing}\"")));
+        }
+    }
+    Ok(())
 }
 
 fn users(engine: &Engine, name: &str) -> Vec<String> {
@@ -145,6 +203,7 @@ fn users(engine: &Engine, name: &str) -> Vec<String> {
 }
 
 fn remove_now(engine: &Engine, name: &str) -> Result<(), ApiError> {
+    mount::release(name).map_err(failed(format!("remove {name}")))?;
     fs::remove_dir_all(below_root(&["volumes", name])).map_err(failed(format!("remove {name}")))?;
     engine.events.tell(
         "volume",
@@ -232,6 +291,7 @@ struct CreateBody {
     name: String,
     driver: String,
     labels: Option<BTreeMap<String, String>>,
+    driver_opts: Option<BTreeMap<String, String>>,
 }
 
 /// `POST /volumes/create`
@@ -241,14 +301,16 @@ pub(crate) async fn create(
 ) -> Result<(StatusCode, Json<Volume>), ApiError> {
     let body: CreateBody =
         from_body(&body).map_err(|error| ApiError::Invalid(format!("invalid JSON: {error}")))?;
-    let name = if body.name.is_empty() { random::id() } else { body.name };
-    if !matches!(body.driver.as_str(), "" | "local") {
-        let driver = body.driver;
-        return Err(ApiError::NotFound(format!(
-            "create {name}: error looking up volume plugin {driver}: plugin \"{driver}\" not found"
-        )));
-    }
-    Ok((StatusCode::CREATED, Json(engine.volumes.make(&engine, &name, body.labels)?)))
+    let mut labels = body.labels.filter(|labels| !labels.is_empty());
+    let name = if body.name.is_empty() {
+        labels.get_or_insert_default().extend(New::anonymous().labels.unwrap_or_default());
+        random::id()
+    } else {
+        body.name
+    };
+    let options = body.driver_opts.filter(|options| !options.is_empty());
+    let new = New { driver: body.driver, labels, options };
+    Ok((StatusCode::CREATED, Json(engine.volumes.make(&engine, &name, new)?)))
 }
 
 /// `DELETE /volumes/{name}`
@@ -281,18 +343,26 @@ pub(crate) struct Pruned {
 /// `POST /volumes/prune`
 pub(crate) async fn prune(
     State(engine): State<Shared>,
-    Query(query): Query<VolumesQuery>,
+    Query(query): Query<PruneQuery>,
+    version: ApiVersion,
 ) -> Result<Json<Pruned>, ApiError> {
+    let version = version.pair();
     let filters = Filters::parse(&query.filters)?;
-    let all = filters.flag("all")?.unwrap_or(false);
+    filters.only(&["all", "label", "label!"])?;
+    // Older clients know nothing of `all`, and mean it.
+    let all = filters.flag("all")?.unwrap_or(version < (1, 42));
     let (mut gone, mut space) = (Vec::new(), 0);
     for volume in engine.volumes.all()? {
-        let anonymous = volume.name.len() == 64;
-        if (all || anonymous) && users(&engine, &volume.name).is_empty() {
+        let is_meant = (all || volume.is_anonymous())
+            && volume.options.is_none()
+            && filters.prune_labels(&volume.labels.clone().unwrap_or_default());
+        if is_meant && users(&engine, &volume.name).is_empty() {
             space += crate::system::usage::size_of(&data(&volume.name));
             remove_now(&engine, &volume.name)?;
             gone.push(volume.name);
         }
     }
+    let reclaimed = BTreeMap::from([("reclaimed".to_owned(), u64::to_string(&space))]);
+    engine.events.tell("volume", "prune", "", reclaimed);
     Ok(Json(Pruned { volumes_deleted: Some(gone).filter(|gone| !gone.is_empty()), space_reclaimed: space }))
 }

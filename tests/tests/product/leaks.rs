@@ -5,17 +5,29 @@ use std::path::Path;
 use std::process::Command;
 
 use drydock_sandbox::loop_device;
-use drydock_tests::instance::Instance;
+use drydock_tests::agree::assert_agrees;
+use drydock_tests::instance::{Instance, eventually};
+use drydock_tests::random::cycles;
+
+/// After so many sessions what a process keeps for itself is there: buffers,
+/// threads, what the allocator holds back.
+const WARM: u64 = 10;
 
 #[test]
-fn fifty_sessions_leave_nothing_behind() {
+fn k11_sessions_leave_nothing_behind() {
     let instance = Instance::start();
-    let session = instance.session(&[]);
-    session.works("node1");
-    let mut words = vec![session.instance_name(), instance.state_dir().display().to_string()];
-    instance.drydock(&["session", "rm", &session.id]);
+    let mut words = vec![instance.name(), instance.state_dir().display().to_string()];
+    for _ in 0..WARM {
+        let session = instance.session(&[]);
+        session.works("node1");
+        instance.drydock(&["session", "rm", &session.id]);
+    }
+    assert_agrees(&instance);
     let before = traces(&instance, &words);
-    for round in 0..50 {
+    let parts = ["host", "web"].map(|word| instance.part(word));
+    let (files, memory) = (parts.map(open_files), parts.map(resident_kib));
+    eprintln!("slab before: {}", slab());
+    for round in 0..cycles(50, 1000) {
         let session = instance.session(&[]);
         if round % 10 == 0 {
             session.works("node1");
@@ -24,9 +36,36 @@ fn fifty_sessions_leave_nothing_behind() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         words.push(session.id.clone());
     }
+    assert_agrees(&instance);
     let after = traces(&instance, &words);
     let new: Vec<&String> = after.difference(&before).collect();
     assert!(new.is_empty(), "left behind: {new:#?}");
+    // Web closes what was lent to it when it is told, a moment later.
+    eventually("as many files are open as before", || parts.map(open_files) <= files);
+    eprintln!("slab after: {}", slab());
+    let grown = parts.map(resident_kib);
+    eprintln!("memory of host and web: {memory:?} KiB before, {grown:?} KiB after");
+    for (before, after) in memory.into_iter().zip(grown) {
+        // What is small grows by a page or two that say nothing.
+        assert!(after <= before + before / 20 + 1024, "from {before} to {after} KiB");
+    }
+}
+
+fn open_files(pid: i32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).expect("it runs").count()
+}
+
+/// The memory that a process holds.
+fn resident_kib(pid: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+/// What the kernel itself holds, for who reads the log: others use it too.
+fn slab() -> String {
+    let text = std::fs::read_to_string("/proc/meminfo").expect("it can be read");
+    text.lines().find(|line| line.starts_with("Slab:")).unwrap_or("unknown").to_owned()
 }
 
 /// All mounts, cgroups, links, loop devices, processes and directories in

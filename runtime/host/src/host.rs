@@ -195,7 +195,7 @@ impl Host {
     }
 
     /// What the machine has right now.
-    fn machine(&self) -> Result<Machine, HostError> {
+    pub(crate) fn machine(&self) -> Result<Machine, HostError> {
         Machine::look(&self.instance.state_dir).map_err(HostError::call("look at what this machine has"))
     }
 

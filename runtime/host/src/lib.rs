@@ -50,7 +50,7 @@ use std::{
 
 use drydock_image::store::{self, Store};
 use drydock_sandbox::{
-    cgroup::{Group, layout::Layout},
+    cgroup::{Group, Limits, layout::Layout},
     spawn::Executable,
 };
 use nix::{
@@ -95,6 +95,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         let _leases = host.leases()?;
         Group::new(host.layout.clone(), host.instance.group()).create()?;
     }
+    keep_reserve(&host)?;
     adopt::adopt(&host).await?;
     prune_store(&host).await?;
 
@@ -117,6 +118,19 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     }
     tasks.iter().for_each(tokio::task::JoinHandle::abort);
     tidy(&host)
+}
+
+/// All nodes together leave the machine its memory reserve: promises to them are
+/// more than it has, and the kernel should then look for a victim among them.
+fn keep_reserve(host: &Host) -> Result<(), HostError> {
+    let machine = host.machine()?;
+    let memory = machine.memory_mb.saturating_sub(machine.memory_reserve_mb(&host.config.policy)) << 20;
+    let group = Group::new(host.layout.clone(), host.instance.group());
+    if let Err(error) = group.tighten(&Limits { memory: Some(memory), ..Limits::default() }) {
+        // They use more already: from before the setting was changed.
+        tracing::warn!("the nodes are not held to {} MiB together: {error}", memory >> 20);
+    }
+    Ok(())
 }
 
 /// Deletes what no image of the store needs any more, while no node can need it.

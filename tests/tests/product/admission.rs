@@ -72,21 +72,31 @@ fn the_last_places_are_given_once() {
 }
 
 #[test]
+fn all_nodes_together_leave_the_machine_its_reserve() {
+    let instance = instance("memory_reserve_mb = 700\n");
+    let files = ["memory/drydock/NAME/memory.limit_in_bytes", "drydock/NAME/memory.max"];
+    let files = files.map(|file| format!("/sys/fs/cgroup/{}", file.replace("NAME", &instance.name())));
+    let file = files.iter().find(|file| std::path::Path::new(file).exists()).expect("memory is held down");
+    let reserve = memory_total() - number(file) as f64 / f64::from(1 << 20);
+    assert!((699.0..702.0).contains(&reserve), "{reserve} MiB are left");
+}
+
+#[test]
 fn memory_is_promised_up_to_its_factor() {
-    // Room for one node of 64 MiB beside its reserve, whatever the machine has.
-    let memory = std::fs::read_to_string("/proc/meminfo").expect("the kernel tells its memory");
-    let total: f64 = memory
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.trim().parse().ok())
-        .expect("the kernel tells its memory");
-    let factor = 500.0 / (total / 1024.0 - 1.0);
-    // A factor under 0.1 is refused as a slip, so that big machines keep more back.
-    let (factor, reserve) = if factor < 0.1 { (0.1, (total / 1024.0 - 5000.0) as u64) } else { (factor, 0) };
-    let instance =
-        instance(&format!("memory_mb = 64\nmemory_factor = {factor:.4}\nmemory_reserve_mb = {reserve}\n"));
+    // Two thirds of all there is, once.
+    let each = memory_total() * 2.0 / 3.0 - 300.0;
+    let instance = instance(&format!("memory_mb = {each:.0}\nmemory_factor = 1\nmemory_reserve_mb = 0\n"));
     let first = instance.drydock(&["session", "create", "--json"]);
     let second = instance.drydock(&["session", "create", "--json"]);
     let words = String::from_utf8_lossy(&second.stderr);
     assert!(first.status.success(), "{first:?}");
-    assert!(!second.status.success() && words.contains("memory"), "{words}");
+    assert!(!second.status.success() && words.contains("memory is in use"), "{words}");
+}
+
+/// In MiB.
+fn memory_total() -> f64 {
+    let memory = std::fs::read_to_string("/proc/meminfo").expect("the kernel tells its memory");
+    let line = memory.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok());
+    kib.expect("the kernel tells its memory") / 1024.0
 }

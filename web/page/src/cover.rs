@@ -236,11 +236,9 @@ pub(crate) fn time_banner(seconds: f64) -> Element {
     dom::add(&words, &dom::make("span", "others"));
     dom::add(&banner, &words);
     dom::add(&banner, &dom::make("span", "spring"));
-    if let Some(minutes) = app().session.extend_minutes() {
-        let extend = dom::button("button", &format!("Extend by {minutes} min"));
-        dom::on::<Event>(&extend, "click", |_| app().session.extend());
-        dom::add(&banner, &extend);
-    }
+    let extend = dom::button("button extend", "");
+    dom::on::<Event>(&extend, "click", |_| app().session.extend());
+    dom::add(&banner, &extend);
     let later = dom::button("button plain", "Not now");
     dom::on::<Event>(&later, "click", |_| {
         app().tabs.time_dismissed(true);
@@ -253,6 +251,11 @@ pub(crate) fn time_banner(seconds: f64) -> Element {
 
 /// Brings the warning's time up to date.
 pub(crate) fn time_words(banner: &Element, seconds: f64) {
+    if let Some(extend) = dom::find(banner, ".extend") {
+        let minutes = app().session.extend_minutes();
+        dom::show(&extend, minutes.is_some());
+        extend.set_text_content(minutes.map(|minutes| format!("Extend by {minutes} min")).as_deref());
+    }
     if let Some(others) = dom::find(banner, ".others") {
         let waits = app().session.others_wait();
         others.set_text_content(waits.then_some(" Others are waiting, so 10 minutes at most."));

@@ -5,7 +5,7 @@
 
 suites=(fmt clippy unit root product golden browser lab vm-smoke)
 # Run only when named: they take long.
-asked_suites=(vm)
+asked_suites=(vm long)
 
 suite_fmt() {
     cargo fmt --all --check &&
@@ -62,9 +62,17 @@ lab_in_rig() {
     "$DRYDOCK_BIN" lab test labs/ || { status=$?; tail -n 50 "$state/log"; }
     "$DRYDOCK_BIN" session rm --all
     kill $server && wait $server
-    umount "$state/store"
-    rm -rf "$state"
+    # Never through the mount.
+    umount "$state/store" && rm -rf "$state"
     return $status
+}
+
+# The product's loops, many times (500 kills, every call of every sequence, 1,000
+# sessions, ten minutes of output), and ten minutes of the terminal's laws.
+suite_long() {
+    local loops='test(/::(k04|k11|r01|r08)_/) | test(the_engine_is_killed)'
+    DRYDOCK_LONG=1 rig cargo nextest run --offline --release -p drydock-tests --test-threads 1 -E "$loops" &&
+        PROPTEST_CASES=300000 cargo nextest run --release -p drydock-terminal --test laws
 }
 
 # Debian's kernel with control groups v2, in an emulated machine: lab 1, limits,
@@ -91,7 +99,7 @@ prepare_suites() {
     local suite needs_rig=
     for suite in "$@"; do
         case $suite in
-        product | golden | browser | lab | vm | vm-smoke) needs_rig=1 ;;
+        product | golden | browser | lab | vm | vm-smoke | long) needs_rig=1 ;;
         esac
         [[ $suite == browser ]] && prepare_browser
     done

@@ -141,7 +141,13 @@ impl Instance {
     /// The PIDs of `drydock host` and `drydock web`, by the word on their
     /// command line.
     pub fn part(&self, word: &str) -> i32 {
-        self.part_if_any(word).unwrap_or_else(|| panic!("no {word} process"))
+        let mut found = None;
+        // It may just be started again.
+        eventually(&format!("there is a process {word}"), || {
+            found = self.part_if_any(word);
+            found.is_some()
+        });
+        found.unwrap_or_else(|| unreachable!("it was waited for"))
     }
 
     /// As [`part`](Instance::part), but one may just be started again.

@@ -1,7 +1,11 @@
 //! The machine is started again, or the product is replaced by another version.
 
+use std::io::Write;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 
+use drydock_protocol::agent::HELLO;
+use drydock_protocol::{Hello, frame};
 use drydock_tests::agree::assert_agrees;
 use drydock_tests::http::request;
 use drydock_tests::instance::{Instance, eventually};
@@ -78,6 +82,51 @@ fn k10_nodes_go_on_when_the_product_is_replaced() {
     let reset = instance.drydock(&["session", "reset", bystander.id(), "node1"]);
     assert!(reset.status.success(), "{reset:?}");
     bystander.works(&instance);
+    assert_agrees(&instance);
+}
+
+/// Stands where a node's agent socket was and speaks only a protocol that is yet
+/// to come.
+fn agent_of_another_time(socket: &Path) {
+    let listener = UnixListener::bind(socket).expect("a socket can be made");
+    std::thread::spawn(move || {
+        let hello = Hello { version: Hello::OURS.version + 7, lowest: Hello::OURS.version + 7 };
+        let mut greeting = Vec::new();
+        frame::write(&mut greeting, HELLO, &serde_json::to_vec(&hello).expect("a hello is JSON"));
+        for caller in listener.incoming() {
+            let Ok(mut caller) = caller else { return };
+            // One that has hung up has heard enough.
+            let _ = caller.write_all(&greeting);
+            std::thread::spawn(move || std::io::copy(&mut caller, &mut std::io::sink()));
+        }
+    });
+}
+
+#[test]
+fn k10_a_node_that_speaks_no_protocol_of_ours_is_listed_and_left_running() {
+    let mut instance = Instance::start();
+    let (id, socket) = {
+        let session = instance.session(&[]);
+        (session.id.clone(), session.run_dir().join(format!("s/{}/node1/agent.sock", session.id)))
+    };
+    let first = instance.first_process(&id, "node1").expect("the node runs");
+    let aside = socket.with_extension("aside");
+    std::fs::rename(&socket, &aside).expect("the socket is there");
+    agent_of_another_time(&socket);
+    instance.kill_and_restart();
+    eventually("the node is foreign", || instance.node_state(&id, "node1").as_deref() == Some("foreign"));
+    assert_eq!(instance.first_process(&id, "node1"), Some(first), "the node was not left running");
+    let refused = instance.drydock(&["session", "exec", &id, "node1", "--", "true"]);
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && words.contains("version"), "it says {refused:?}");
+
+    // It was only the socket: with its own it is one of ours again.
+    std::fs::rename(&aside, &socket).expect("the socket is there");
+    instance.kill_and_restart();
+    eventually("the node is ours", || instance.node_state(&id, "node1").as_deref() == Some("running"));
+    assert_eq!(instance.first_process(&id, "node1"), Some(first));
+    let done = instance.drydock(&["session", "exec", &id, "node1", "--", "true"]);
+    assert!(done.status.success(), "{done:?}");
     assert_agrees(&instance);
 }
 

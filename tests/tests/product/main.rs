@@ -15,6 +15,7 @@ mod escape;
 mod events;
 mod exhaustion;
 mod faults;
+mod flood;
 mod full_disk;
 mod groups;
 mod hostile_output;

@@ -27,12 +27,16 @@ pub(crate) fn load() -> io::Result<Registry> {
     let place = below_root(&["containers"]);
     fs::create_dir_all(&place)?;
     for entry in fs::read_dir(&place)? {
-        let path = entry?.path();
+        let entry = entry?;
+        let path = entry.path();
         let read = state_file::read::<Record>(&path.join("container.json"));
         let container = match read {
             Ok(Some(record)) => Container::new(record),
-            // It was being made, or is half removed.
+            // It was being made, or is half removed: its directory is the first to
+            // come and the last to go.
             Ok(None) => {
+                let id = entry.file_name();
+                super::remove_tree(&below_root(&["overlay2", &id.to_string_lossy()]))?;
                 super::remove_tree(&path)?;
                 continue;
             }
@@ -81,6 +85,9 @@ pub(crate) async fn adopt(engine: &Shared, mut kept: Kept) -> Result<(), ApiErro
                     record.group = None;
                     record.sandbox = None;
                 })?;
+                if record.host_config.auto_remove {
+                    super::remove::remove(engine, &container, true).await?;
+                }
             }
             None if record.state.status == Status::Restarting => {
                 super::start::again(engine.clone(), container.clone());

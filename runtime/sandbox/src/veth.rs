@@ -20,6 +20,7 @@ const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
+const IFLA_TXQLEN: u16 = 13;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_INFO_KIND: u16 = 1;
@@ -129,12 +130,15 @@ impl Links {
         far: Far<'_>,
     ) -> Result<(), LinkError> {
         let mtu = mtu.map(|mtu| attribute(IFLA_MTU, &mtu.to_ne_bytes())).unwrap_or_default();
+        // Nothing waits in a link that is no wire.
+        let queue = attribute(IFLA_TXQLEN, &0u32.to_ne_bytes());
         let peer = [
             link(0, false),
             string(IFLA_IFNAME, far.name),
             attribute(IFLA_ADDRESS, &far.mac.0),
             attribute(IFLA_NET_NS_FD, &far.netns.as_raw_fd().to_ne_bytes()),
             mtu.clone(),
+            queue.clone(),
         ]
         .concat();
         let info =
@@ -145,6 +149,7 @@ impl Links {
             string(IFLA_IFNAME, near),
             attribute(IFLA_MASTER, &bridge.to_ne_bytes()),
             mtu,
+            queue,
             attribute(IFLA_LINKINFO, &info),
         ]
         .concat();

@@ -83,10 +83,8 @@ pub(crate) fn check(engine: &Engine, config: &mut Config, host: &mut HostConfig)
         return conflict(text);
     }
     // A 404 would make the client pull the image.
-    let target = engine
-        .containers
-        .find(&reference)
-        .map_err(|error| ApiError::Invalid(format!("{JOINING}{error}")))?;
+    let target =
+        engine.containers.find(&reference).map_err(|error| ApiError::Invalid(format!("{JOINING}{error}")))?;
     host.network_mode = format!("container:{}", target.id);
     config.hostname.clone_from(&target.locked().config.hostname);
     Ok(())

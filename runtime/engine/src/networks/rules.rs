@@ -1,6 +1,9 @@
 //! The node's packet filter rules, and what they are made from.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    net::Ipv4Addr,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use drydock_sandbox::nft::{
     NftError,
@@ -50,9 +53,16 @@ impl Rules {
         let mut told = self.told();
         let new: Vec<Forward> =
             forwards.iter().filter(|forward| !told.forwards.contains(forward)).copied().collect();
+        let before = told.forwards.len();
+        // A container that ended while the rules were made may be in the way.
+        told.forwards.retain(|old| !new.iter().any(|new| key(new) == key(old)));
+        let stale = told.forwards.len() < before;
         told.forwards.extend(&new);
-        // The learner's root may have taken the table away.
-        bridges::open_ports(&new).or_else(|_| bridges::replace(&told.bridges, &told.forwards))
+        if !stale && bridges::open_ports(&new).is_ok() {
+            return Ok(());
+        }
+        // The learner's root may have taken the table away, too.
+        bridges::replace(&told.bridges, &told.forwards)
     }
 
     /// Closes ports, as far as they are open.
@@ -63,4 +73,9 @@ impl Rules {
         told.forwards = kept;
         bridges::close_ports(&gone).or_else(|_| bridges::replace(&told.bridges, &told.forwards))
     }
+}
+
+/// What a port of the node is known by.
+fn key(forward: &Forward) -> (u8, Ipv4Addr, u16) {
+    (forward.protocol, forward.address, forward.port)
 }

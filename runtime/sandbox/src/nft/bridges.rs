@@ -148,7 +148,9 @@ fn change(kind: u16, forwards: &[Forward]) -> Result<(), NftError> {
 /// port 53.
 pub fn divert_dns(address: Ipv4Addr, udp: u16, tcp: u16) -> Result<(), NftError> {
     let mut batch = Batch::new(libc::NFPROTO_IPV4);
-    new_table(&mut batch);
+    // Nothing to clear away, which would cost milliseconds: no earlier engine
+    // has done this here.
+    batch.add("its table", NEW_TABLE, CREATE, &string(1, TABLE));
     chain(&mut batch, "output", "nat", OUTPUT, DESTINATION_NAT);
     for (protocol, port) in [(libc::IPPROTO_UDP, udp), (libc::IPPROTO_TCP, tcp)] {
         let expressions = [

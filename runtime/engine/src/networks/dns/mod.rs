@@ -37,8 +37,12 @@ pub(super) const PARKED: [&str; 2] = ["dns/udp", "dns/tcp"];
 
 /// Queries of one container that wait for an answer from elsewhere.
 const FORWARDED_MAX: usize = 100;
+/// The same, of all containers: each has a descriptor of ours.
+static FORWARDED: Semaphore = Semaphore::const_new(400);
 /// TCP connections of one container.
 const CONNECTIONS_MAX: usize = 16;
+/// The same, of all containers.
+static CONNECTIONS: Semaphore = Semaphore::const_new(256);
 /// A TCP client says something in this time, or is left.
 const IDLE: Duration = Duration::from_secs(10);
 /// Another server answers in this time, or has failed.
@@ -125,12 +129,13 @@ async fn serve_udp(socket: Arc<tokio::net::UdpSocket>, asker: Asker) {
             Own::Nonsense => {}
             Own::Elsewhere => {
                 // Too many wait: the client asks again by itself.
-                let Ok(place) = asker.forwarded.clone().try_acquire_owned() else { continue };
+                let places = (asker.forwarded.clone().try_acquire_owned(), FORWARDED.try_acquire());
+                let (Ok(own), Ok(common)) = places else { continue };
                 let (socket, asker, query) = (socket.clone(), asker.clone(), buffer[..length].to_vec());
                 tasks.spawn(async move {
                     let answer = asker.ask_elsewhere(&query).await;
                     reply(&socket, &answer, client).await;
-                    drop(place);
+                    drop((own, common));
                 });
             }
         }
@@ -148,7 +153,9 @@ async fn serve_tcp(listener: tokio::net::TcpListener, asker: Asker) {
     let mut tasks = JoinSet::new();
     loop {
         while tasks.try_join_next().is_some() {}
-        let Ok(place) = room.clone().acquire_owned().await else { return };
+        let (Ok(own), Ok(common)) = (room.clone().acquire_owned().await, CONNECTIONS.acquire().await) else {
+            return;
+        };
         match listener.accept().await {
             Ok((stream, _)) => {
                 let asker = asker.clone();
@@ -156,7 +163,7 @@ async fn serve_tcp(listener: tokio::net::TcpListener, asker: Asker) {
                     if let Err(error) = converse(stream, &asker).await {
                         tracing::debug!(%error, "a client of the embedded DNS server is gone");
                     }
-                    drop(place);
+                    drop((own, common));
                 });
             }
             Err(error) => {

@@ -41,13 +41,6 @@ pub(crate) fn uuid() -> String {
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
-/// A locally administered Ethernet address.
-pub(crate) fn mac() -> [u8; 6] {
-    let mut mac = bytes::<6>();
-    mac[0] = mac[0] & 0xfc | 0x02;
-    mac
-}
-
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

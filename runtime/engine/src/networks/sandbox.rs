@@ -87,7 +87,9 @@ impl Networks {
         let is_first = in_order(record).first() == Some(&network.name.as_str());
         let mac = match (attachment.mac_address.as_str(), record.config.mac_address.as_str()) {
             ("", given) if is_first && !given.is_empty() => given.to_owned(),
-            ("", _) => drydock_sandbox::link::Mac(random::mac()).to_string(),
+            // By the address, so that whoever knew an earlier holder of it need
+            // not ask anew, which for a busy neighbour takes half a minute.
+            ("", _) => drydock_sandbox::link::Mac::of(address).to_string(),
             (given, _) => given.to_owned(),
         };
         let id = random::id();

@@ -186,15 +186,15 @@ impl Line {
     }
 
     /// Tells everybody where they stand.
-    fn tell(&self, leaving: &[Leaving]) {
+    fn tell(&self, leaving: &[Leaving], keeps: u64) {
         let state = self.lock();
         let Some(full) = state.full else { return };
-        let mut needed = 0;
-        for (index, waiter) in state.waiting.iter().enumerate() {
-            needed += waiter.nodes;
+        let wanted: Vec<u64> = state.waiting.iter().map(|waiter| waiter.nodes).collect();
+        let waits = room::waits(leaving, room::free_nodes(&full), &wanted, keeps);
+        for (index, (waiter, seconds)) in state.waiting.iter().zip(waits).enumerate() {
             let news = News::Place(Place {
                 place: index + 1,
-                seconds: room::seconds_until(leaving.to_vec(), room::free_nodes(&full), needed),
+                seconds,
                 nodes: waiter.nodes,
                 resource: full.resource,
                 message: room::words(&full),
@@ -222,7 +222,7 @@ pub(super) async fn run(sessions: &Sessions) {
         line.sweep(Instant::now());
         serve(sessions).await;
         line.sweep(Instant::now());
-        line.tell(&sessions.leaving());
+        line.tell(&sessions.leaving(), sessions.shared.settings.session_minutes * 60);
         let waits = *line.others.borrow();
         tokio::select! {
             () = line.changed.notified() => {}
@@ -269,7 +269,7 @@ mod tests {
         let ann = line.join(&learner("ann"), HERE, "swarm", 3).unwrap();
         let ben = line.join(&learner("ben"), HERE, "one", 1).unwrap();
         line.note(FULL);
-        line.tell(&[Leaving { seconds: 240, nodes: 3 }, Leaving { seconds: 500, nodes: 1 }]);
+        line.tell(&[Leaving { seconds: 240, nodes: 3 }, Leaving { seconds: 500, nodes: 1 }], 600);
         assert_eq!((place(&ann), place(&ben)), ((1, Some(240)), (2, Some(500))));
         assert!(line.before(&learner("ann")).is_none());
         assert!(line.before(&learner("ben")).is_some(), "nobody overtakes");
@@ -278,13 +278,13 @@ mod tests {
         line.sweep(now);
         let ann = line.join(&learner("ann"), HERE, "swarm", 3).unwrap();
         line.sweep(now + KEEP);
-        line.tell(&[]);
+        line.tell(&[], 600);
         assert_eq!((place(&ann), place(&ben)), ((1, None), (2, None)), "back in time");
         drop(ann);
         line.sweep(now + KEEP);
         assert!(line.before(&learner("ben")).is_none(), "who is away does not hold up others");
         line.sweep(now + KEEP + KEEP);
-        line.tell(&[]);
+        line.tell(&[], 600);
         assert_eq!(place(&ben).0, 1);
         drop(ben);
         line.sweep(now + KEEP + KEEP);

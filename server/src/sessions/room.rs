@@ -1,5 +1,7 @@
 //! What is full, in a learner's words, and about when a place comes free.
 
+use std::{cmp::Reverse, collections::BinaryHeap};
+
 use drydock_protocol::host::{Full, Resource, Session};
 
 /// What is full, as the beginning of a sentence.
@@ -28,25 +30,38 @@ pub(super) struct Leaving {
 
 impl Leaving {
     pub(super) fn of(session: &Session, idle_left: u64) -> Leaving {
+        // Only learners' sessions end because nobody types.
+        let idle_left = if session.owner == super::OWNER_CLI { u64::MAX } else { idle_left };
         let seconds = super::seconds_left(session).min(idle_left);
         Leaving { seconds, nodes: session.nodes.len() as u64 }
     }
 }
 
-/// Seconds until so many nodes are free, when `free` are free now; `None` if
-/// they won't be even when all have left.
-pub(super) fn seconds_until(mut leaving: Vec<Leaving>, free: u64, needed: u64) -> Option<u64> {
-    leaving.sort_by_key(|one| one.seconds);
-    let mut free = free;
-    let mut seconds = 0;
-    for one in leaving {
-        if free >= needed {
-            break;
+/// Seconds until each of those in line has its nodes, when `free` are free now
+/// and who gets some keeps them for `keeps` seconds; `None` for who wants more
+/// than there are.
+pub(super) fn waits(leaving: &[Leaving], free: u64, wanted: &[u64], keeps: u64) -> Vec<Option<u64>> {
+    let mut ends: BinaryHeap<Reverse<(u64, u64)>> =
+        leaving.iter().map(|one| Reverse((one.seconds, one.nodes))).collect();
+    let all = free + leaving.iter().map(|one| one.nodes).sum::<u64>();
+    let (mut free, mut now) = (free, 0);
+    let mut waits = Vec::new();
+    for wanted in wanted {
+        if *wanted > all {
+            waits.push(None);
+            continue;
         }
-        free += one.nodes;
-        seconds = one.seconds;
+        while free < *wanted
+            && let Some(Reverse((seconds, nodes))) = ends.pop()
+        {
+            free += nodes;
+            now = now.max(seconds);
+        }
+        waits.push(Some(now));
+        free = free.saturating_sub(*wanted);
+        ends.push(Reverse((now + keeps, *wanted)));
     }
-    (free >= needed).then_some(seconds)
+    waits
 }
 
 /// How many nodes are free for sure: of anything but nodes, none.
@@ -67,12 +82,12 @@ mod tests {
             list.iter().map(|(seconds, nodes)| Leaving { seconds: *seconds, nodes: *nodes }).collect()
         };
         let some = leaving(&[(600, 1), (240, 2), (900, 3)]);
-        assert_eq!(seconds_until(some.clone(), 0, 1), Some(240));
-        assert_eq!(seconds_until(some.clone(), 1, 3), Some(240));
-        assert_eq!(seconds_until(some.clone(), 0, 4), Some(900));
-        assert_eq!(seconds_until(some.clone(), 0, 7), None);
-        assert_eq!(seconds_until(some, 3, 2), Some(0));
-        assert_eq!(seconds_until(Vec::new(), 0, 1), None);
+        let waits = |free, wanted: &[u64]| super::waits(&some, free, wanted, 1000);
+        assert_eq!(waits(0, &[1, 1, 1]), [Some(240), Some(240), Some(600)]);
+        assert_eq!(waits(1, &[3]), [Some(240)]);
+        assert_eq!(waits(3, &[2, 1, 1]), [Some(0), Some(0), Some(240)]);
+        assert_eq!(waits(0, &[7, 6, 1]), [None, Some(900), Some(1900)], "who waits before leaves too");
+        assert_eq!(super::waits(&[], 0, &[1], 1000), [None]);
     }
 
     #[test]

@@ -175,7 +175,7 @@ fn until(place: &Place) -> String {
         many => format!("{} nodes are free", number(many)),
     };
     let until = match place.seconds {
-        None => "This server is too small for this lab and all who wait before you.".to_owned(),
+        None => "This server has too few nodes for this lab.".to_owned(),
         Some(_) => format!("until {nodes}, if nobody extends."),
     };
     format!("{until} You are {} in line.", ordinal(place.place))

@@ -25,6 +25,9 @@ check() {
     fi
 }
 
+# A command line of this script's own functions.
+sh_of() { eval "$1"; }
+
 sum_up() {
     touch $notes/passed $notes/failed
     sed 's/^/failed: /' $notes/failed

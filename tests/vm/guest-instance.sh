@@ -32,6 +32,7 @@ instance() {
     limits
     delegation
     life
+    memory
     lab
     # Loaded by host at start, or not at all: a learner must not be what brings
     # code into the kernel.

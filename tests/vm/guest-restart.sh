@@ -1,20 +1,10 @@
 # The machine restarts under a running instance; read with `.`.
 
-# api METHOD PATH [BODY]: as the learner whose cookie is in the notes. Prints the
-# answer's body and its status, a line each.
-api() {
-    curl -sS -X "$1" -H "Cookie: $(<$notes/cookie)" -H 'Origin: http://localhost:8080' \
-        -H 'Content-Type: application/json' ${3:+-d "$3"} -w '\n%{http_code}\n' "http://localhost:8080/api/$2"
-}
-
-field() { head -n 1 | jq -r "$1"; }
-status() { tail -n 1; }
-
 # A learner in the middle of lab 1, with its first step done.
 before_restart() {
     share_store
     up
-    curl -sSi http://localhost:8080/ | sed -n 's/^set-cookie: \([^;]*\);.*/\1/ip' | head -n 1 >$notes/cookie
+    learner
     id=$(api POST sessions '{"lab":"namespaces"}' | field .id)
     echo "$id" >$notes/session
     # Its sleep is what the first step asks for.
@@ -24,9 +14,6 @@ before_restart() {
     api GET labs/namespaces/progress | field . >$notes/progress
     check "and it was noted" 1/0 jq '.steps."1".checks | length' $notes/progress
 }
-
-# A command line of this script's own functions.
-sh_of() { eval "$1"; }
 
 after_restart() {
     share_store

@@ -148,3 +148,28 @@ async fn w08_one_address_has_so_many_sessions() {
     assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
     assert!(answer.headers.contains_key(RETRY_AFTER));
 }
+
+#[tokio::test]
+async fn w08_only_a_trusted_proxy_speaks_for_others() {
+    let ask = async |server: &TestServer, forwarded: &str| {
+        let learner = server.learner().await;
+        let request = learner
+            .request(Method::POST, "/api/sessions")
+            .header("origin", learner.origin())
+            .header("content-type", "application/json")
+            .header("x-forwarded-for", forwarded);
+        learner.send(request.body(r#"{"lab":"small"}"#.to_owned().into()).unwrap()).await.status
+    };
+    let one_each = |settings: &mut drydock::config::Settings| settings.address_limits.sessions_max = 1;
+    let server = TestServer::start_with(one_each).await;
+    assert_eq!(ask(&server, "10.0.0.1").await, StatusCode::OK);
+    assert_eq!(ask(&server, "10.0.0.2").await, StatusCode::TOO_MANY_REQUESTS, "anybody can say that");
+    let server = TestServer::start_with(|settings| {
+        one_each(settings);
+        settings.trusted_proxies = drydock::web::address::Proxies::parse(&["127.0.0.1".into()]).unwrap();
+    })
+    .await;
+    assert_eq!(ask(&server, "10.0.0.1").await, StatusCode::OK);
+    assert_eq!(ask(&server, "10.0.0.2").await, StatusCode::OK);
+    assert_eq!(ask(&server, "10.0.0.3, 10.0.0.2").await, StatusCode::TOO_MANY_REQUESTS);
+}

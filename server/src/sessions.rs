@@ -137,12 +137,27 @@ impl Sessions {
     /// As [`Sessions::get`], and of a session of theirs that has ended: why.
     pub async fn get_or_end(&self, learner: &Learner, id: &str) -> Result<Session, AppError> {
         match self.get(learner, id).await {
-            Err(AppError::NotFound) => match self.shared.db.session_end(learner, id).await? {
+            Err(AppError::NotFound) => match self.end_of(learner, id).await? {
                 Some(past) => Err(AppError::Ended { reason: past.reason, time: past.ended }),
                 None => Err(AppError::NotFound),
             },
             found => found,
         }
+    }
+
+    /// How a session of theirs ended. One that ended while web did not run is
+    /// noted by the first who asks, a page that waited for us say.
+    async fn end_of(&self, learner: &Learner, id: &str) -> Result<Option<PastSession>, AppError> {
+        let noted = self.shared.db.session_end(learner, id).await?;
+        if noted.is_some() || !self.shared.host.session(id).await.is_err_and(|error| error.is_not_found()) {
+            return Ok(noted);
+        }
+        let open = self.shared.db.sessions_open().await?;
+        let Some((_, created)) = open.iter().find(|(open, _)| open == id) else { return Ok(None) };
+        let live = self.shared.roster.now();
+        let last = live.iter().find(|session| session.id == id);
+        self.shared.db.session_ended(id, idle::reason(last, *created)).await?;
+        Ok(self.shared.db.session_end(learner, id).await?)
     }
 
     /// The learner's last session for a lab, if it has ended.

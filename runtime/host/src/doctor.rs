@@ -31,6 +31,8 @@ pub struct Feature {
     pub ok: bool,
     /// Whether nodes can't do without.
     pub needed: bool,
+    /// Whether it is there, and only has another value than it should.
+    pub change: bool,
     /// What it is for.
     pub what_for: String,
     /// What is lost without it.
@@ -83,6 +85,7 @@ fn needed(name: impl Into<String>, ok: bool, what_for: &str, what_to_do: &str) -
         name: name.into(),
         ok,
         needed: true,
+        change: false,
         what_for: what_for.into(),
         lost: "host does not start".into(),
         what_to_do: what_to_do.into(),

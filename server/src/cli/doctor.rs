@@ -127,6 +127,7 @@ fn print(report: &Report) -> Result<()> {
         let state = match (feature.ok, feature.needed) {
             (true, _) => "ok",
             (false, true) => "MISSING",
+            (false, false) if feature.change => "change",
             (false, false) => "absent",
         };
         vec![state.into(), feature.name.clone(), feature.what_for.clone()]

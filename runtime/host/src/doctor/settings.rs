@@ -216,7 +216,8 @@ fn feature(setting: &Setting, value: io::Result<Option<String>>) -> Option<Featu
         (want, true) => format!("it is {is}; `drydock doctor --fix` makes it {}", want.value()),
         (want, false) => format!("it is {is}; sysctl -w {}={}", setting.key, want.value()),
     };
-    Some(useful(setting.key, ok, setting.what_for, &what_to_do).without(setting.lost))
+    let feature = useful(setting.key, ok, setting.what_for, &what_to_do).without(setting.lost);
+    Some(Feature { change: !ok, ..feature })
 }
 
 /// One setting that `--fix` would change.
@@ -318,7 +319,11 @@ mod tests {
         assert!(of("kernel.kptr_restrict").ok && !of("kernel.core_pattern").ok);
         let words = "it is 32768; `drydock doctor --fix` makes it 4194304";
         assert_eq!(of("kernel.pid_max").what_to_do, words);
-        assert!(features.iter().all(|feature| !feature.needed && !feature.lost.is_empty()));
+        assert!(
+            features
+                .iter()
+                .all(|feature| feature.change != feature.ok && !feature.needed && !feature.lost.is_empty())
+        );
     }
 
     #[test]

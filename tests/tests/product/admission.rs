@@ -49,6 +49,29 @@ fn r02_the_process_limits_of_all_nodes_fit_the_kernel() {
 }
 
 #[test]
+fn doctor_says_how_many_nodes_are_let_in() {
+    let instance = instance("memory_mb = 300\nnodes_max = 2\n");
+    let output = instance.drydock(&["doctor", "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("doctor prints JSON");
+    let features = report["features"].as_array().expect("a list");
+    for name in ["overlay in a user namespace", "vxlan links", "loop devices", "kernel.pid_max"] {
+        assert!(features.iter().any(|feature| feature["name"] == name), "nothing about {name}");
+    }
+    let sizes = report["room"]["sizes"].as_array().expect("a list");
+    let as_set = sizes.iter().find(|size| size["name"] == "as set").expect("the size that is set");
+    assert_eq!((&as_set["limits"]["memory_mb"], &as_set["nodes"]), (&300.into(), &2.into()));
+    assert_eq!(as_set["bound_by"], "nodes");
+    instance.session(&[]);
+    instance.session(&[]);
+    assert!(!instance.drydock(&["session", "create"]).status.success(), "admission agrees");
+    // Nothing is set without a word: here is nobody to ask.
+    let fixed = instance.command(&["doctor", "--fix"]).stdin(std::process::Stdio::null()).output();
+    let fixed = fixed.expect("drydock can be run");
+    let nothing_to_do = fixed.stdout.starts_with(b"All kernel settings");
+    assert!(fixed.status.success() == nothing_to_do, "{fixed:?}");
+}
+
+#[test]
 fn the_last_places_are_given_once() {
     let instance = instance("nodes_max = 3\n");
     let asked: Vec<_> = (0..12)

@@ -32,7 +32,9 @@ fn without_the_operators_list_there_is_no_way_out() {
     assert_eq!(session.sh("node1", "env | grep -i proxy").stdout, "");
     let (said, status) = curl(&session, "-x http://192.168.0.1:3128 http://allowed.example/");
     assert_eq!(status, 7, "nothing listens: {said}");
-    assert_eq!(record.packets(), [] as [String; 0]);
+    let packets: Vec<String> =
+        record.packets().into_iter().filter(|packet| packet.contains("proto 17")).collect();
+    assert_eq!(packets, [] as [String; 0], "and nobody looks a name up");
 }
 
 #[test]
@@ -70,7 +72,6 @@ fn any_host_means_any_on_the_internet() {
     let session = instance.session(&["--egress"]);
     assert_eq!(curl(&session, "http://anything.example/").0, WORLD);
     let record = Record::from_now();
-    let to_private = |packet: &String| !packet.contains("198.51.100.7");
     for address in [
         "169.254.169.254",
         "100.100.100.200",
@@ -85,7 +86,9 @@ fn any_host_means_any_on_the_internet() {
         let (said, _) = curl(&session, &format!("-g --noproxy '' http://{address}/"));
         assert!(said.contains("no public address"), "{address}: {said}");
     }
-    let packets: Vec<String> = record.packets().into_iter().filter(to_private).collect();
+    let refused = ["> 169.254.169.254 ", "> 100.100.100.200 ", "> 10.99.0.3 ", "> fd00:ec2::254 "];
+    let to_refused = |packet: &String| refused.iter().any(|target| packet.contains(target));
+    let packets: Vec<String> = record.packets().into_iter().filter(to_refused).collect();
     assert_eq!(packets, [] as [String; 0]);
 }
 

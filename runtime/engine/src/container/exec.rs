@@ -36,7 +36,8 @@ pub(super) fn run(config: &Exec, control: &Control) -> Result<u8, StageError> {
         ForkResult::Parent { child } => {
             drop((own_tasks, group));
             control.tell(&FromStage::Ready { pid: Some(child.as_raw()) }, &[])?;
-            wait_for(child)
+            // What it holds is closed already, and must not be closed again.
+            std::process::exit(wait_for(child)?.into())
         }
         ForkResult::Child => {
             own_tasks.into_iter().try_for_each(entry::enter)?;

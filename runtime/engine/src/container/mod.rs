@@ -39,7 +39,7 @@ pub enum StageError {
     #[error("{0:?}")]
     Refused(files::Refusal),
     /// A step of making the container failed.
-    #[error("{what}: {source}")]
+    #[error("{what}: {}", process::go_words(.source))]
     Step {
         /// What was tried.
         what: String,

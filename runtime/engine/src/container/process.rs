@@ -211,7 +211,7 @@ fn check(path: &Path) -> io::Result<()> {
 }
 
 /// An error in the words of Go, which Docker's messages have.
-fn go_words(error: &io::Error) -> String {
+pub(super) fn go_words(error: &io::Error) -> String {
     match error.kind() {
         ErrorKind::NotFound => "no such file or directory".to_owned(),
         ErrorKind::PermissionDenied => "permission denied".to_owned(),

@@ -62,7 +62,7 @@ impl<W: Write> Tar<W> {
             };
             first = false;
             self.add(&path, &name, &metadata)?;
-            if metadata.is_dir() {
+            if metadata.is_dir() && !is_the_kernels(&path) {
                 let names = match below(&path) {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                     other => other?,
@@ -157,6 +157,16 @@ impl<W: Write> Tar<W> {
         header.set_cksum();
         self.to.append(&header, text.chain(&[0][..]))
     }
+}
+
+/// Whether a directory is of a filesystem that the kernel fills, or a
+/// container's `/dev`: these are no files of the container.
+fn is_the_kernels(directory: &Path) -> bool {
+    // proc, sysfs, cgroup, cgroup2, devpts, mqueue; see statfs(2).
+    const FILLED: [u32; 6] = [0x9fa0, 0x6265_6572, 0x0027_e0eb, 0x6367_7270, 0x1cd1, 0x1980_0202];
+    let Ok(stat) = rustix::fs::statfs(directory) else { return false };
+    let kind = stat.f_type as u32;
+    FILLED.contains(&kind) || (directory == Path::new("/dev") && kind == libc::TMPFS_MAGIC as u32)
 }
 
 /// What is in a directory, the first name last.

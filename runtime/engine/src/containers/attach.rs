@@ -15,7 +15,7 @@ use axum::{
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest, unix::AsyncFd};
 
-use super::{Container, record::Status};
+use super::{Container, record::Status, tell};
 use crate::{
     engine::Shared,
     error::{ApiError, failed},
@@ -65,6 +65,7 @@ pub(crate) async fn attach(
     let (response, connection) = hijack::upgrade(&mut request, !terminal)?;
     // The place in the log is now, not when the connection is ready: what the
     // container prints in between is the client's.
+    tell(&engine, &container.record(), "attach", None);
     let session = Session::new(engine.keeper.clone(), container, &query, keys, terminal);
     tokio::spawn(async move {
         match connection.await {

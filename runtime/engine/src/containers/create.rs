@@ -166,7 +166,7 @@ fn normalise(engine: &Engine, host: &mut HostConfig) -> Result<(), ApiError> {
         "" => "json-file".clone_into(&mut host.log_config.kind),
         "json-file" | "local" | "none" => {}
         other => {
-            return Err(ApiError::NotFound(format!(
+            return Err(ApiError::Invalid(format!(
                 "error looking up logging plugin {other}: plugin \"{other}\" not found"
             )));
         }

@@ -13,7 +13,7 @@ use axum::{
 };
 use serde::Deserialize;
 
-use super::{Container, record::Status, tell};
+use super::{Container, record::Status, tell, tell_kill};
 use crate::{
     engine::{Engine, Shared},
     error::{ApiError, failed},
@@ -116,7 +116,7 @@ async fn kill_now(engine: &Engine, reference: &str, query: &KillQuery) -> Result
     let mut ended = container.life.subscribe();
     let exits = ended.borrow().exits;
     send(&container, number)?;
-    tell(engine, &record, "kill", None);
+    tell_kill(engine, &record, number);
     if number == libc::SIGKILL {
         // As with Docker, it is gone when the answer comes.
         let gone = ended.wait_for(|life| life.exits > exits || life.removed);
@@ -179,7 +179,7 @@ pub(super) async fn stop_now(
         thaw(engine, container).await?;
     }
     send(container, number)?;
-    tell(engine, &record, "kill", None);
+    tell_kill(engine, &record, number);
     let grace = query.t.or(record.config.stop_timeout).unwrap_or(GRACE);
     let is_gone = |life: &super::Life| life.exits > exits || life.removed;
     let in_time = match u64::try_from(grace) {
@@ -191,6 +191,7 @@ pub(super) async fn stop_now(
     };
     if !in_time {
         send(container, libc::SIGKILL)?;
+        tell_kill(engine, &record, libc::SIGKILL);
         if tokio::time::timeout(KILLED, ended.wait_for(is_gone)).await.is_err() {
             return Err(ApiError::Failed(format!(
                 "cannot stop container: {}: tried to kill container, but did not receive an exit event",

@@ -43,6 +43,7 @@ use drydock_protocol::event::What;
 use tokio::sync::watch;
 
 use crate::{
+    clock,
     engine::{Engine, below_root},
     error::ApiError,
     log::Log,
@@ -244,10 +245,23 @@ fn name_taken(name: &str, holder: &str) -> ApiError {
 /// Tells an event of a container, to Docker's clients and into the node's
 /// stream.
 pub(crate) fn tell(engine: &Engine, record: &Record, action: &str, status: Option<i32>) {
-    let mut attributes = record.attributes();
+    let mut more = Vec::new();
     if let Some(status) = status {
-        attributes.insert("exitCode".to_owned(), status.to_string());
+        let lived = clock::seconds(&record.state.finished_at) - clock::seconds(&record.state.started_at);
+        more.push(("exitCode", status.to_string()));
+        more.push(("execDuration", lived.max(0).to_string()));
     }
+    tell_with(engine, record, action, status, more);
+}
+
+/// [`tell`] of a signal that was sent.
+fn tell_kill(engine: &Engine, record: &Record, signal: i32) {
+    tell_with(engine, record, "kill", None, vec![("signal", signal.to_string())]);
+}
+
+fn tell_with(engine: &Engine, record: &Record, action: &str, status: Option<i32>, more: Vec<(&str, String)>) {
+    let mut attributes = record.attributes();
+    attributes.extend(more.into_iter().map(|(key, value)| (key.to_owned(), value)));
     engine.events.tell("container", action, &record.id, attributes);
     engine.keeper.event(What::Container {
         id: record.id.clone(),

@@ -52,14 +52,12 @@ pub(super) fn resolve(
     }
     let mut asked: Vec<String> = host.tmpfs.iter().flatten().map(|(path, _)| path.clone()).collect();
     for bind in host.binds.iter().flatten() {
-        let point = from_bind(engine, bind)?;
-        refuse_twice(&mut asked, &point)?;
-        put(&mut found, point);
+        refuse_twice(&mut asked, bind.split(':').nth(1).unwrap_or_default())?;
+        put(&mut found, from_bind(engine, bind)?);
     }
     for request in &host.mounts {
-        let point = from_request(engine, request)?;
-        refuse_twice(&mut asked, &point)?;
-        put(&mut found, point);
+        refuse_twice(&mut asked, &request.target)?;
+        put(&mut found, from_request(engine, request)?);
     }
     for path in config.volumes.iter().flatten().map(|(path, _)| path) {
         if !found.iter().any(|point: &MountPoint| point.destination == *path) && !asked.contains(path) {
@@ -78,11 +76,11 @@ fn put(found: &mut Vec<MountPoint>, point: MountPoint) {
     found.push(point);
 }
 
-fn refuse_twice(asked: &mut Vec<String>, point: &MountPoint) -> Result<(), ApiError> {
-    if asked.contains(&point.destination) {
-        return Err(ApiError::Invalid(format!("Duplicate mount point: {}", point.destination)));
+fn refuse_twice(asked: &mut Vec<String>, target: &str) -> Result<(), ApiError> {
+    if asked.iter().any(|other| other == target) {
+        return Err(ApiError::Invalid(format!("Duplicate mount point: {target}")));
     }
-    asked.push(point.destination.clone());
+    asked.push(target.to_owned());
     Ok(())
 }
 

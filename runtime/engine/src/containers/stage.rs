@@ -75,10 +75,7 @@ pub(super) fn stage_config(
 pub(super) fn root(record: &Record) -> config::Root {
     config::Root {
         layers: layers::links(),
-        lower: [layers::INIT.to_owned()]
-            .into_iter()
-            .chain(record.layers.iter().map(|hex| layers::link(hex)))
-            .collect(),
+        lower: record.layers.iter().map(|hex| layers::link(hex)).chain([layers::INIT.to_owned()]).collect(),
         upper: record.overlay(),
         readonly: record.host_config.readonly_rootfs,
     }

@@ -212,6 +212,8 @@ pub(crate) fn glob(pattern: &str, text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -251,5 +253,33 @@ mod tests {
             glob("al*", "alpine") && glob("*box", "busybox") && glob("b?sybox", "busybox") && glob("*", "")
         );
         assert!(!glob("al*", "library/alpine") && !glob("busy", "busybox"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_filter_or_refused(text in ".{0,60}", json in r#"[\[\]{}":,a0tf.e-]{0,60}"#) {
+            for text in [text, json] {
+                if let Ok(filters) = Filters::parse(&text) {
+                    let _ = (filters.only(&["a"]), filters.flag("a"), filters.until());
+                    filters.labels(&BTreeMap::new());
+                }
+            }
+        }
+
+        #[test]
+        fn any_text_is_a_time_or_refused(text in ".{0,40}", number in "-?[0-9]{0,25}[.]?[0-9]{0,12}[hmsunµ]{0,3}") {
+            let _ = (moment(&text), unix_time(&text), moment(&number), unix_time(&number));
+        }
+
+        #[test]
+        fn a_glob_fits_what_it_was_made_from(text in "[a-c/]{0,8}", at in 0_usize..8, more in "[*?]{0,6}") {
+            prop_assert!(glob(&text, &text));
+            let plain: String = text.chars().filter(|char| *char != '/').collect();
+            let cut = plain.len().min(at);
+            let pattern = format!("{}*{}", &plain[..cut], &plain[cut..]);
+            prop_assert!(glob(&pattern, &plain), "{pattern} {plain}");
+            // However many stars, it ends soon.
+            let _ = glob(&format!("{more}{pattern}{more}"), &plain.repeat(50));
+        }
     }
 }

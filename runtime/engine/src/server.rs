@@ -244,4 +244,14 @@ mod tests {
             assert!(strip_version(request(path)).unwrap_err().to_string().contains(words));
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_path_has_a_version_or_none(path in "/(v[0-9.]{0,24})?[/a-z%?&=.]{0,24}") {
+            let request = Request::builder().uri(path.as_str()).body(Body::empty());
+            if let Ok(request) = request {
+                let _ = strip_version(request);
+            }
+        }
+    }
 }

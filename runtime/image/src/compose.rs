@@ -34,11 +34,18 @@ pub fn compose(store: &Path, reader: impl Read, base: Base, limits: Limits) -> R
         return Err(unsound(format!("max depth exceeded: an image has at most {} layers", limits.layers)));
     }
     let importer = Importer::open(store, limits)?;
-    let layer = add_layer(&importer, reader)?;
+    let composed = compose_with(&importer, reader, base);
+    // What failed leaves nothing, either: the store may be on a small disk.
+    importer.empty_work()?;
+    composed
+}
+
+fn compose_with(importer: &Importer, reader: impl Read, base: Base) -> Result<Image, ImportError> {
+    let layer = add_layer(importer, reader)?;
     let Base { mut config, mut layers } = base;
     config.rootfs.diff_ids.push(layer.diff_id.clone());
     layers.push(layer);
-    let (config_digest, config_size) = describe(&importer, &config)?;
+    let (config_digest, config_size) = describe(importer, &config)?;
     let descriptor = |media_type: &str, digest: &Digest, size| Descriptor {
         media_type: media_type.to_owned(),
         digest: digest.clone(),
@@ -52,8 +59,7 @@ pub fn compose(store: &Path, reader: impl Read, base: Base, limits: Limits) -> R
         config: descriptor(media_type::CONFIG, &config_digest, config_size),
         layers: layers.iter().map(|layer| descriptor(&layer.media_type, &layer.digest, layer.size)).collect(),
     };
-    let (manifest, _) = describe(&importer, &manifest)?;
-    importer.empty_work()?;
+    let (manifest, _) = describe(importer, &manifest)?;
     let size = layers.iter().map(|layer| layer.unpacked_size).sum();
     Ok(Image { manifest, config_digest, layers, config, size })
 }

@@ -98,13 +98,23 @@ pub fn load(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Vec<Loaded>, ImportError> {
     let importer = Importer::open(store, limits)?;
-    let staging = stage::read(archive, &importer.work(), limits, progress)?;
+    let loaded = load_with(&importer, archive, progress);
+    // What failed leaves nothing, either: the store may be on a small disk.
+    importer.empty_work()?;
+    loaded
+}
+
+fn load_with(
+    importer: &Importer,
+    archive: impl Read,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Vec<Loaded>, ImportError> {
+    let staging = stage::read(archive, &importer.work(), importer.limits, progress)?;
     let mut loaded = Vec::new();
-    for found in resolve::images(&staging, limits)? {
+    for found in resolve::images(&staging, importer.limits)? {
         let names = found.names.iter().map(ToString::to_string).collect();
         loaded.push(Loaded { names, image: importer.keep(&staging, &found, progress)? });
     }
-    importer.empty_work()?;
     Ok(loaded)
 }
 

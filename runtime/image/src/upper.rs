@@ -35,10 +35,15 @@ pub fn write(root: &Path, skip: &HashSet<PathBuf>, out: impl Write) -> io::Resul
         if skip.contains(name) {
             continue;
         }
-        let metadata = fs::symlink_metadata(&path)?;
-        add(&path, name, &metadata, &mut tar, &mut links)?;
-        if metadata.is_dir() {
-            waiting.extend(below(&path)?);
+        let added = fs::symlink_metadata(&path).and_then(|metadata| {
+            add(&path, name, &metadata, &mut tar, &mut links)?;
+            if metadata.is_dir() { below(&path) } else { Ok(Vec::new()) }
+        });
+        match added {
+            Ok(inner) => waiting.extend(inner),
+            // A container that runs may remove it meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
     }
     tar.into_inner()?.flush()
@@ -89,10 +94,11 @@ fn add<W: Write>(
         return Ok(());
     }
     if metadata.is_file() {
-        add_attributes(&attributes(path)?, tar)?;
+        let (file, attributes) = (open(path)?, attributes(path)?);
+        add_attributes(&attributes, tar)?;
         header.set_entry_type(EntryType::Regular);
         header.set_size(metadata.len());
-        return tar.append_data(&mut header, name, whole(open(path)?, metadata.len()));
+        return tar.append_data(&mut header, name, whole(file, metadata.len()));
     }
     let entry = match () {
         () if kind.is_char_device() => EntryType::Char,

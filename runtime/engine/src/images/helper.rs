@@ -134,8 +134,21 @@ fn failure(control: &OwnedFd) -> String {
     let mut buffer = [0; 16 << 10];
     let got = fdpass::recv(control.as_fd(), &mut buffer).ok();
     match got.and_then(|got| serde_json::from_slice(&buffer[..got.len]).ok()) {
-        Some(FromStage::Failed { message, .. }) => message,
+        // An archive's bytes may be in it, and it is shown on a terminal.
+        Some(FromStage::Failed { message, .. }) => message.replace(char::is_control, "?"),
         _ => "the process that works on images ended early: the node may be short of memory".to_owned(),
+    }
+}
+
+/// Reads what a client sends with a request that is refused: it looks at the
+/// answer only then.
+pub(super) async fn drain(mut body: Body) {
+    let mut dropped = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        dropped += frame.data_ref().map_or(0, Bytes::len);
+        if dropped > DROPPED_MAX {
+            return;
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use axum::{
 use drydock_image::{
     compose::Base,
     config::{History, ImageConfig},
+    reference::Reference,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -31,31 +32,13 @@ pub(super) struct Wanted {
 }
 
 pub(super) async fn import(engine: &Shared, wanted: Wanted, body: Body) -> Result<Response, ApiError> {
-    if wanted.from_src != "-" {
-        return Err(ApiError::Invalid(format!(
-            "{} can't be fetched: this node reaches no other machine. Import a file of the node",
-            wanted.from_src
-        )));
-    }
-    let name = match (wanted.repo.as_str(), wanted.tag.as_str()) {
-        ("", _) => None,
-        (repo, "") => Some(parse(repo)?),
-        (repo, tag) => Some(parse(&format!("{repo}:{tag}"))?),
+    let (name, config) = match read(&wanted) {
+        Ok(read) => read,
+        Err(error) => {
+            helper::drain(body).await;
+            return Err(error);
+        }
     };
-    let created = Some(clock::now());
-    let comment = if wanted.message.is_empty() { "Imported from -".to_owned() } else { wanted.message };
-    let history =
-        vec![History { created: created.clone(), comment, created_by: String::new(), empty_layer: false }];
-    let mut config = ImageConfig {
-        created,
-        architecture: "amd64".to_owned(),
-        os: "linux".to_owned(),
-        history,
-        ..ImageConfig::default()
-    };
-    for line in &wanted.changes {
-        change::apply(&mut config.config, line)?;
-    }
     let _writing = engine.images.writing.lock().await;
     let task = Task::Compose { base: Base { config, layers: Vec::new() }, from: Source::Stdin };
     let reports = helper::start(engine, task).await?.run(body).await;
@@ -72,4 +55,33 @@ pub(super) async fn import(engine: &Shared, wanted: Wanted, body: Body) -> Resul
     sweep_held(engine).await;
     let line = format!("{}\r\n", json!({ "status": id }));
     Ok(([("content-type", "application/json")], line).into_response())
+}
+
+/// The image's name, if it gets one, and what is known of it before its layer.
+fn read(wanted: &Wanted) -> Result<(Option<Reference>, ImageConfig), ApiError> {
+    if wanted.from_src != "-" {
+        return Err(ApiError::Invalid(format!(
+            "{} can't be fetched: this node reaches no other machine. Import a file of the node",
+            wanted.from_src
+        )));
+    }
+    let name = match (wanted.repo.as_str(), wanted.tag.as_str()) {
+        ("", _) => None,
+        (repo, "") => Some(parse(repo)?),
+        (repo, tag) => Some(parse(&format!("{repo}:{tag}"))?),
+    };
+    let created = Some(clock::now());
+    let comment = if wanted.message.is_empty() { "Imported from -" } else { &wanted.message };
+    let step = History { created: created.clone(), comment: comment.to_owned(), ..History::default() };
+    let mut config = ImageConfig {
+        created,
+        architecture: "amd64".to_owned(),
+        os: "linux".to_owned(),
+        history: vec![step],
+        ..ImageConfig::default()
+    };
+    for line in &wanted.changes {
+        change::apply(&mut config.config, line)?;
+    }
+    Ok((name, config))
 }

@@ -6,7 +6,7 @@
 //!   overlay2/HEX/diff            a link to the layer, there or in the machine's store
 //!   overlay2/HEX/link            the layer's short name; containers' directories have none
 //!   overlay2/l/SHORT             a link to overlay2/HEX/diff: overlay options must fit a page
-//!   overlay2/init/diff           lies below every image: what Docker puts into each container
+//!   overlay2/init/diff           lies on every image: what Docker puts into each container
 //! ```
 
 use std::{
@@ -43,7 +43,8 @@ pub(super) fn local() -> PathBuf {
     below_root(&["image"])
 }
 
-/// The short name of the layer that lies below every image.
+/// The short name of the layer that lies on every image. Docker too puts empty
+/// files in the place of an image's own.
 pub(crate) const INIT: &str = "INIT";
 
 pub(super) fn prepare() -> io::Result<()> {

@@ -11,8 +11,9 @@ use std::{
 
 use caps::Capability;
 use drydock_image::{
+    archive::ArchiveError,
     compose::{Base, compose},
-    import::{Loaded, Progress, load},
+    import::{ImportError, Loaded, Progress, load},
     limits::Limits,
     save::{Item, save},
     store::{Image, Lock, Store},
@@ -143,15 +144,24 @@ fn lock(store: &Path) -> Result<Lock, String> {
 fn load_all(store: &Path) -> Result<(), String> {
     let _lock = lock(store)?;
     let mut progress = |progress| report(&Report::Progress(progress));
-    let loaded =
-        load(store, io::stdin().lock(), limits(), &mut progress).map_err(|error| error.to_string())?;
+    let loaded = load(store, io::stdin().lock(), limits(), &mut progress).map_err(words)?;
     loaded.into_iter().for_each(|loaded| report(&Report::Loaded(loaded)));
     Ok(())
 }
 
+/// What is wrong with an archive; one that breaks off in Docker's words.
+fn words(error: ImportError) -> String {
+    match error {
+        ImportError::Archive(ArchiveError::Read(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            "unexpected EOF".to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
 fn compose_one(store: &Path, tar: impl io::Read, base: Base) -> Result<(), String> {
     let _lock = lock(store)?;
-    let image = compose(store, tar, base, limits()).map_err(|error| error.to_string())?;
+    let image = compose(store, tar, base, limits()).map_err(words)?;
     report(&Report::Composed(image));
     Ok(())
 }

@@ -179,9 +179,9 @@ impl JsonLines {
     }
 }
 
-/// `1700000000.000000001` as nanoseconds.
+/// `1700000000.000000001` as nanoseconds; 0 is the epoch here, not "never".
 fn nanoseconds(text: &str) -> Result<Option<i64>, ApiError> {
-    crate::filters::unix_time(text)
+    if text == "0" { Ok(Some(0)) } else { crate::filters::unix_time(text) }
 }
 
 /// Actions with more after a colon, which are asked for without it.

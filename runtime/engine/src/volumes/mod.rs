@@ -96,6 +96,11 @@ impl Volumes {
     /// Makes a volume, unless it is there.
     pub(crate) fn make(&self, engine: &Engine, name: &str, new: New) -> Result<Volume, ApiError> {
         check(name, &new)?;
+        if name.len() == 1 {
+            return Err(ApiError::Invalid(format!(
+                "create {name}: volume name is too short, names should be at least two alphanumeric characters"
+            )));
+        }
         if !is_valid(name) {
             return Err(ApiError::Invalid(format!(
                 "create {name}: \"{name}\" includes invalid characters for a local volume name, only \

@@ -54,8 +54,11 @@ pub(super) fn images(staging: &Staging, limits: Limits) -> Result<Vec<Found>, Im
             return Err(unsound("this is no image archive: it has neither index.json nor manifest.json"));
         }
     };
+    let is_layout = staging.get("index.json").is_some();
     for image in &mut found {
-        add_saved_names(image, &saved)?;
+        if is_layout {
+            add_saved_names(image, &saved)?;
+        }
         check(image, limits)?;
     }
     match found.len() {
@@ -165,7 +168,7 @@ fn from_saved(staging: &Staging, saved: &SavedImage) -> Result<Found, ImportErro
         .map_err(|error| unsound(format!("cannot write a manifest: {error}")))?;
     let config_text = staging.text(config)?;
     Ok(Found {
-        names: BTreeSet::new(),
+        names: saved.repo_tags.iter().flatten().map(|name| reference(name)).collect::<Result<_, _>>()?,
         manifest_digest: Digest::of(&manifest),
         manifest,
         config_digest: config.digest.clone(),
@@ -186,7 +189,7 @@ fn names_of(descriptor: &Descriptor) -> Result<BTreeSet<Reference>, ImportError>
     }
 }
 
-/// `manifest.json` names images by their configuration.
+/// `manifest.json` of a layout names images by their configuration.
 fn add_saved_names(image: &mut Found, saved: &[SavedImage]) -> Result<(), ImportError> {
     let is_ours = |saved: &&SavedImage| {
         let name = saved.config.rsplit('/').next().unwrap_or_default();

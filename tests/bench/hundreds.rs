@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use drydock_protocol::host::{Limits, Session};
 
 use crate::spread::{Spread, ms};
-use crate::viewer::Viewer;
 use crate::{api, prompt, timed, usage};
+use drydock_tests::viewer::Viewer;
 
 /// How many sessions there are in the end.
 const SESSIONS: usize = 300;

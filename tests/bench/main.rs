@@ -11,7 +11,6 @@ mod prompt;
 mod spread;
 mod unix_http;
 mod usage;
-mod viewer;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -116,7 +115,7 @@ fn nodes(socket: &Path) -> Result<()> {
         println!("| a session's creation to its first prompt, {nodes} node(s), ms | {times} | {goal} |");
     }
     let session = prompt::create(socket, 1, drydock_protocol::host::Limits::default())?;
-    let mut viewer = viewer::Viewer::attach(&session.nodes[0].agent)?;
+    let mut viewer = drydock_tests::viewer::Viewer::attach(&session.nodes[0].agent)?;
     viewer.prompt()?;
     let pids = usage::processes(&session.id, "node1");
     let before = usage::cpu_ns(&pids);

@@ -15,7 +15,7 @@ use drydock_protocol::{Hello, frame};
 const PROMPT_MARK: &[u8] = b"\x1b]133;B";
 
 /// An attached terminal.
-pub(crate) struct Viewer {
+pub struct Viewer {
     stream: UnixStream,
     /// How much of the stream was taken in.
     offset: u64,
@@ -25,10 +25,15 @@ pub(crate) struct Viewer {
 
 impl Viewer {
     /// Attaches to a node's first terminal, which is made by that.
-    pub(crate) fn attach(agent: &Path) -> Result<Viewer> {
+    pub fn attach(agent: &Path) -> Result<Viewer> {
+        Viewer::attach_within(agent, Duration::from_secs(60))
+    }
+
+    /// As [`Viewer::attach`], but for patience: how long it may say nothing.
+    pub fn attach_within(agent: &Path, patience: Duration) -> Result<Viewer> {
         let mut stream =
             UnixStream::connect(agent).with_context(|| format!("cannot reach {}", agent.display()))?;
-        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        stream.set_read_timeout(Some(patience))?;
         let request =
             Request::Attach { terminal: "1".into(), size: Size { cols: 80, rows: 24 }, view_only: false };
         let mut out = Vec::new();
@@ -44,12 +49,12 @@ impl Viewer {
     }
 
     /// Reads until the shell's prompt stands there.
-    pub(crate) fn prompt(&mut self) -> Result<()> {
+    pub fn prompt(&mut self) -> Result<()> {
         self.until(PROMPT_MARK)
     }
 
     /// Reads until these bytes were printed, and forgets all before their end.
-    pub(crate) fn until(&mut self, wanted: &[u8]) -> Result<()> {
+    pub fn until(&mut self, wanted: &[u8]) -> Result<()> {
         loop {
             if let Some(at) = self.seen.windows(wanted.len()).position(|bytes| bytes == wanted) {
                 self.seen.drain(..at + wanted.len());
@@ -76,12 +81,12 @@ impl Viewer {
     }
 
     /// Types.
-    pub(crate) fn typed(&mut self, text: &str) -> Result<()> {
+    pub fn typed(&mut self, text: &str) -> Result<()> {
         self.send(&FromViewer::Input(text.as_bytes().to_vec()))
     }
 
     /// How long one key takes to come back from the shell.
-    pub(crate) fn echo(&mut self) -> Result<Duration> {
+    pub fn echo(&mut self) -> Result<Duration> {
         self.seen.clear();
         let begin = Instant::now();
         self.typed("x")?;
@@ -93,7 +98,7 @@ impl Viewer {
     }
 
     /// How long Ctrl-C takes from the key to the next prompt while `yes` floods.
-    pub(crate) fn interrupt_a_flood(&mut self) -> Result<Duration> {
+    pub fn interrupt_a_flood(&mut self) -> Result<Duration> {
         self.typed("yes\n")?;
         for _ in 0..10_000 {
             self.until(b"y\r\ny\r\n")?;

@@ -62,7 +62,7 @@ async fn begin(
         return Err(HostError::NotFound(format!("session \"{}\"", session.id)));
     }
     let mut plan = host.plan(session, name)?;
-    plan.check_disk = lived_through_crash(session, name)?;
+    plan.check_disk = lived_through_crash(session, name)? || has_failed(session, name);
     session.update(host, |record| record.set_state(name, NodeState::Creating, None))?;
     let started = match node::start(&plan, session.network()?).await {
         Ok(running) => match remember(host, session, name, &running) {
@@ -94,6 +94,11 @@ fn lived_through_crash(session: &Session, name: &str) -> Result<bool, HostError>
         Some(process) => process.is_of_this_boot().map(|same| !same).map_err(failed),
         None => Ok(false),
     }
+}
+
+/// Whether the node ended without anybody asking.
+fn has_failed(session: &Session, name: &str) -> bool {
+    session.record().node(name).is_some_and(|node| node.state == NodeState::Failed)
 }
 
 fn remember(host: &Host, session: &Session, name: &str, running: &Running) -> Result<(), HostError> {
@@ -198,7 +203,13 @@ async fn finish(
     live: &mut Option<Live>,
 ) -> Result<(), HostError> {
     if let Some(running) = live.as_ref().map(|live| &live.running) {
-        node::end(running, &host.groups(&session.id, name)).await?;
+        let groups = host.groups(&session.id, name);
+        let (layout, of_node) = (host.layout.clone(), groups.clone());
+        let label = node::disk_label(&host.instance, &session.id, name);
+        if let Err(error) = node::blocking(move || disk_rate::lift(&layout, &of_node, &label)).await {
+            tracing::warn!("{}/{name} may take long to end: {error}", session.id);
+        }
+        node::end(running, &groups).await?;
     }
     *live = None;
     let cleaned = node::clean_up(&host.plan(session, name)?, session.network.get()).await;
@@ -267,6 +278,10 @@ pub(crate) async fn destroy(
     let lock = session.node(name)?;
     let mut live = lock.lock().await;
     finish(host, session, name, &mut live).await?;
+    if !session.record().ended {
+        // Should the rest fail, it is a node that can be removed or started again.
+        session.set_state(host, name, NodeState::Stopped, None);
+    }
     let (layout, disk) = (host.layout.clone(), host.instance.disk(&session.id, name));
     node::blocking(move || {
         node::wait_until_free(&disk)?;

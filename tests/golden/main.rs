@@ -24,6 +24,8 @@ use transcript::Played;
 
 /// At most one command in so many may be listed as different.
 const LISTED_OF: usize = 10;
+/// How much of a line is shown, in characters.
+const LINE_MAX: usize = 400;
 
 fn main() -> Result<ExitCode> {
     let (flags, wanted): (Vec<String>, Vec<String>) =
@@ -183,7 +185,7 @@ impl Suite {
         let (theirs, ours) = (volatile::without(expected), volatile::without(played));
         let place = format!("{scenario}: `{}`, number {nth}", played.command);
         let wrong = match (theirs == ours, listed) {
-            _ if expected.exit != played.exit => Some("its exit status is another"),
+            _ if status(expected) != status(played) => Some("its exit status is another"),
             (false, Listed::No) => Some("its output is another"),
             (true, Listed::Differs) => Some("it is listed as different and is not"),
             _ => None,
@@ -197,7 +199,7 @@ impl Suite {
         };
         sum.failed += 1;
         println!("{place}: {wrong}");
-        if expected.exit != played.exit {
+        if status(expected) != status(played) {
             println!("  -[exit {}]\n  +[exit {}]", expected.exit, played.exit);
         }
         print!("{}", changes(&theirs, &ours));
@@ -212,9 +214,7 @@ impl Suite {
             let (_, step) = line.split_once(' ')?;
             step.strip_prefix("$ ").or_else(|| step.strip_prefix("@ ")).map(str::to_owned)
         });
-        let mut commands: Vec<String> = commands.collect();
-        commands.dedup();
-        Ok(commands)
+        Ok(commands.collect())
     }
 
     fn conclude(&self, sum: &Sum) -> ExitCode {
@@ -231,6 +231,17 @@ impl Suite {
         println!("{} passed, {failed} failed", sum.passed);
         ExitCode::from(u8::from(failed > 0))
     }
+}
+
+/// The exit status; a command that a signal killed has none, and where it ran
+/// in a node, the shell's number for it.
+fn status(played: &Played) -> i32 {
+    if played.exit < 0 { 128 - played.exit } else { played.exit }
+}
+
+/// A line, not longer than a screen is wide a few times.
+fn clipped(line: &str) -> String {
+    line.chars().take(LINE_MAX).collect()
 }
 
 /// The lines that only one side has, in order: `-` is real Docker's.
@@ -254,10 +265,10 @@ fn changes(theirs: &str, ours: &str) -> String {
         } else if right == ours.len()
             || (left < theirs.len() && common[left + 1][right] >= common[left][right + 1])
         {
-            out.push_str(&format!("  -{}\n", theirs[left]));
+            out.push_str(&format!("  -{}\n", clipped(theirs[left])));
             left += 1;
         } else {
-            out.push_str(&format!("  +{}\n", ours[right]));
+            out.push_str(&format!("  +{}\n", clipped(ours[right])));
             right += 1;
         }
     }

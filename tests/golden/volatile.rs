@@ -22,10 +22,9 @@ const RULES: &[(&str, &str, &str)] = &[
     ("", r"\bsha256:[0-9a-f]{64}\b", "sha256:<digest>"),
     ("", r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", "<uuid>"),
     ("", r"\b[0-9a-f]{64}\b", "<id>"),
-    ("", r"\b[0-9a-f]{26}\b", "<sandbox>"),
     ("", r"\b[0-9a-f]{12}\b", "<id12>"),
-    ("docker inspect web alpine nosuch", r"\b[0-9a-f]{20}\b", "<id20>"),
-    ("docker inspect web alpine nosuch", r"sha256:[0-9a-f]{13}\b", "<id20>"),
+    ("inspect", r"/netns/[0-9a-f]{12}\b", "/netns/<id12>"),
+    ("cut -c1-20", r"\b[0-9a-f]{20}\b|sha256:[0-9a-f]{13}\b", "<id20>"),
     ("", r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?( ?[+-]\d{4} (UTC|utc)|Z|[+-]\d\d:\d\d)?", "<time>"),
     (
         "",
@@ -35,15 +34,24 @@ const RULES: &[(&str, &str, &str)] = &[
     ("", r"\b(Nov|Dec|Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct) +\d+ +(\d\d:\d\d|\d{4})", "<date>"),
     ("", r"\b([0-9a-f]{2}:){5}[0-9a-f]{2}\b", "<mac>"),
     ("", r"\b(172\.(1[7-9]|2\d))\.\d+\.\d+\b", "<ip>"),
+    // The machine's own name server.
+    ("", r"\b(10\.77\.0\.11|192\.168\.0\.1)\b", "<dns>"),
     ("", r"\b\d{1,6}: eth\d+@if\d+", "<n>: eth@if"),
     ("", r"(?m)^\d{1,6}: (eth\d+|lo) ", "<n>: $1 "),
     ("", r"\b(0\.0\.0\.0|\[::\]):3[2-6]\d{3}\b", "$1:<port>"),
     ("", r"(?m)\b[a-z]+_[a-z]+\d?( *)$", "<name>$1"),
     ("", r"(?m)^(real|user|sys) [0-9.]+$", "$1 <secs>"),
-    ("inspect", r#""(Pid|GwPriority|IPPrefixLen)":( ?)\d+"#, r#""$1":$2<n>"#),
+    ("inspect", r#""Pid":( ?)\d+"#, r#""Pid":$1<n>"#),
     ("State.Pid", r" \d+ ", " <pid> "),
     ("docker events", r#""time":\d+,"timeNano":\d+"#, r#""time":<time>"#),
-    ("docker events", r"(?m)^die [a-z]+_[a-z]+\d? ", "die <name> "),
+    ("docker events", r#"execDuration(=|":")\d+"#, "execDuration$1<secs>"),
+    // Whether these fall into the time that is asked for depends on the second.
+    ("T0=", r"(?m)^<time> (image load|volume prune) .*\n", ""),
+    // How often a container's health was tested by then.
+    ("State.Health", r#"(\{"Start":"<time>","End":"<time>","ExitCode":1,"Output":""\},?)+"#, "<failures>"),
+    ("State.Health", r#"(\{"Start":"<time>","End":"<time>","ExitCode":0,"Output":""\},?)+"#, "<successes>"),
+    // A loop counts on while commands are typed.
+    ("counter", r"\b(line|err) \d+", "$1 <n>"),
     // Processes have other numbers, and begin at another time.
     (
         "docker top",
@@ -51,7 +59,7 @@ const RULES: &[(&str, &str, &str)] = &[
         "$1<pid>$2<pid>$3<c>$4<start>$5$6<cpu>",
     ),
     ("docker top .* -o", r"(?m)^\d+ ", "<pid> "),
-    (r"\bps($|'| )", r"(?m)^ +\d+ ", "<pid> "),
+    (r"\bps($|'| )|exec -it bg sh", r"(?m)^ +\d+ ", "<pid> "),
     ("docker stats", r"\b\d+(\.\d+)?([kKMG]i?B|B)\b", "<size>"),
     ("docker stats", r"\b\d+(\.\d+)?%", "<pct>"),
     ("docker version|docker info", r"\b(Fri|Thu|Wed|Tue|Mon|Sat|Sun) <date>:\d\d \d{4}", "<date>"),
@@ -78,9 +86,13 @@ static COMPILED: LazyLock<Vec<Rule>> = LazyLock::new(|| {
 
 /// Commands whose lines come in no order that Docker promises.
 static UNORDERED: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"docker (images|image ls|diff|(system|container|image|volume|network) prune|logs|attach|volume ls -q$|volume prune)|--env-file")
+    Regex::new(r"docker (images|image ls|diff|system df -v|(system|container|image|volume|network) prune|logs|attach|volume ls|network inspect|events)|--env-file|nslookup|range .Mounts")
         .unwrap_or_else(|error| panic!("{error}"))
 });
+
+/// Commands that print as many lines as there is time for.
+static COUNTED: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new("(timeout|--since).* counter").unwrap_or_else(|error| panic!("{error}")));
 
 /// An output without what is volatile.
 pub(crate) fn without(played: &Played) -> String {
@@ -92,8 +104,11 @@ pub(crate) fn without(played: &Played) -> String {
         }
     }
     if UNORDERED.is_match(&played.command) && !played.tty {
-        let mut lines: Vec<&str> = text.lines().collect();
+        let mut lines: Vec<&str> = text.lines().map(str::trim).collect();
         lines.sort_unstable();
+        if COUNTED.is_match(&played.command) {
+            lines.dedup();
+        }
         text = lines.join("\n");
     }
     text.trim_end().to_owned()

@@ -31,6 +31,9 @@ const IFA_LOCAL: u16 = 2;
 const IFA_BROADCAST: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 
+/// `ETHTOOL_GLINK`: whether the link has a carrier.
+const ETHTOOL_GLINK: u32 = 0xa;
+
 /// Loopback is the first link of every namespace.
 const LOOPBACK: u32 = 1;
 /// The head of a netlink message, in bytes.
@@ -164,6 +167,30 @@ impl Links {
     /// Sets a link up.
     pub fn up(&mut self, index: u32) -> Result<(), LinkError> {
         self.add_with("set up", &index.to_string(), libc::RTM_NEWLINK, 0, &link(index, true))
+    }
+
+    /// Makes the kernel act on a change of the link's carrier now.
+    ///
+    /// It would do so in a moment, and until then drop what is sent there: the
+    /// first question for an address, which is asked again only after a second.
+    /// See `ETHTOOL_GLINK` in linux/ethtool.h.
+    pub fn settle(&self, name: &str) -> Result<(), LinkError> {
+        let mut value = [ETHTOOL_GLINK, 0u32];
+        // SAFETY: zero is valid for this plain struct.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        let room = request.ifr_name.len() - 1;
+        for (place, byte) in request.ifr_name.iter_mut().take(room).zip(name.bytes()) {
+            *place = byte as libc::c_char;
+        }
+        request.ifr_ifru.ifru_data = value.as_mut_ptr().cast();
+        // SAFETY: the request and the value that it points to live for the call,
+        // which reads and writes the two numbers.
+        let done = unsafe { libc::ioctl(self.socket.as_raw_fd(), libc::SIOCETHTOOL as _, &raw mut request) };
+        if done < 0 {
+            let (what, link, source) = ("settle", name.to_owned(), io::Error::last_os_error());
+            return Err(LinkError::Refused { what, link, source });
+        }
+        Ok(())
     }
 
     /// Gives a link an address.
@@ -348,6 +375,11 @@ mod tests {
                 let eth0 = links.index("eth0").unwrap();
                 links.add_address(eth0, Ipv4Addr::new(172, 18, 0, 2), 16).unwrap();
                 links.up(eth0).unwrap();
+                for name in ["veth0", "br-test"] {
+                    near.settle(name).unwrap();
+                }
+                links.settle("eth0").unwrap();
+                assert!(links.settle("eth1").is_err());
                 links.set_default_route(gateway).unwrap();
                 links.set_default_route(gateway).unwrap();
                 links.remove_default_route().unwrap();

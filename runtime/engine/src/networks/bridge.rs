@@ -126,9 +126,13 @@ fn plug_now(netns: &OwnedFd, plug: &Plug) -> Result<Option<Sockets>, ApiError> {
     if plug.is_new {
         links.loopback_up().map_err(failed("setting up loopback failed"))?;
     }
-    for Wire { endpoint, .. } in &plug.endpoints {
-        configure(&mut links, endpoint)
-            .map_err(failed(format!("setting up {} failed", endpoint.interface)))?;
+    for Wire { endpoint, bridge, .. } in &plug.endpoints {
+        let configured = configure(&mut links, endpoint).and_then(|()| {
+            near.settle(&endpoint.link)?;
+            near.settle(bridge)?;
+            links.settle(&endpoint.interface)
+        });
+        configured.map_err(failed(format!("setting up {} failed", endpoint.interface)))?;
     }
     route(&mut links, plug.gateway)?;
     if !plug.dns {

@@ -211,9 +211,12 @@ impl Cgroups {
                 keeper.cgroup(number, Action::OomKills).await.map_err(failed("reading a cgroup failed"))?;
             return Ok(if let Outcome::OomKills(count) = outcome { count } else { 0 });
         };
-        let events = open_directory(inner, &name(number))
-            .and_then(|group| read_in(&group, "memory.events"))
-            .map_err(failed("reading a cgroup failed"))?;
+        let events = open_directory(inner, &name(number)).and_then(|group| read_in(&group, "memory.events"));
+        let events = match events {
+            // It went with its last process, or its start got no further.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            other => other.map_err(failed("reading a cgroup failed"))?,
+        };
         let count = events
             .lines()
             .find_map(|line| line.strip_prefix("oom_kill "))

@@ -23,6 +23,8 @@ export function useServer(options = () => []) {
   afterEach(async () => {
     await page?.context().close();
     page = undefined;
+    // Sessions outlive their pages, and a small machine has room for few.
+    await server.drydock('session', 'rm', '--all');
   });
 }
 

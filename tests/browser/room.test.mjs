@@ -10,16 +10,16 @@ import { eventually, openPage, screen } from './server.mjs';
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
-useServer(() => ['--nodes-max', '2', '--session-minutes', '60']);
-
 /** All pages of a test. */
 let pages = [];
 
 afterEach(async () => {
   for (const page of pages) await page.context().close();
   pages = [];
-  await server.drydock('session', 'rm', '--all');
 });
+
+// After the pages: who still waited would get what is ended.
+useServer(() => ['--nodes-max', '2', '--session-minutes', '60']);
 
 async function open(options) {
   const page = await openPage(browser, { reducedMotion: 'reduce', ...options });

@@ -91,13 +91,15 @@ fn entry(text: &str) -> Result<Entry, String> {
     if port.is_some_and(|port| port == 0 || NEVER.contains(&port)) {
         return Err(format!("{text:?}: this port is never allowed"));
     }
+    if host == "*" {
+        return Ok(Entry { host: Host::Any, port });
+    }
     let host = plain(host);
     let is_name = |name: &str| {
         !name.is_empty()
             && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._".contains(&b))
     };
     let host = match host.strip_prefix("*.") {
-        _ if host == "*" => Host::Any,
         Some(name) if is_name(name) => Host::Below(name.to_owned()),
         None if is_name(&host) || host.parse::<IpAddr>().is_ok() => Host::This(host),
         _ => return Err(wrong()),

@@ -57,19 +57,19 @@ fn kept(value: &[u8], origin: Origin) -> Option<HeaderValue> {
     if name_of(pair).is_empty() || is_ours(name_of(pair), origin) {
         return None;
     }
-    let attributes = parts.filter(|attribute| !name_of(attribute).eq_ignore_ascii_case(b"domain"));
+    let attributes = parts.filter(|attribute| !attribute_name(attribute).eq_ignore_ascii_case(b"domain"));
     let all: Vec<&[u8]> = std::iter::once(pair).chain(attributes.map(<[u8]>::trim_ascii)).collect();
     HeaderValue::from_bytes(&all.join(&b"; "[..])).ok()
 }
 
-/// What stands before the `=`; nothing if there is none.
+/// A cookie's name; nothing if there is no `=`.
 fn name_of(pair: &[u8]) -> &[u8] {
-    let end = pair.iter().position(|byte| *byte == b'=').unwrap_or(0);
-    let name = pair[..end].trim_ascii();
-    if end == 0 && !pair.contains(&b'=') && pair.trim_ascii().eq_ignore_ascii_case(b"domain") {
-        return pair.trim_ascii();
-    }
-    name
+    pair.iter().position(|byte| *byte == b'=').map_or(&b""[..], |end| pair[..end].trim_ascii())
+}
+
+/// An attribute's name, with or without a value.
+fn attribute_name(attribute: &[u8]) -> &[u8] {
+    attribute.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii()
 }
 
 #[cfg(test)]

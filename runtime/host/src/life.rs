@@ -238,6 +238,9 @@ pub(crate) async fn clean_again(host: &Host, session: &Session, names: &BTreeSet
 async fn reset(host: &Arc<Host>, session: &Arc<Session>, name: &str) -> Result<(), HostError> {
     let lock = session.node(name)?;
     let mut live = lock.lock().await;
+    // Where not even the session's file can be written, on a full disk say, the
+    // node that is there is better than none.
+    session.update(host, |_| ())?;
     finish(host, session, name, &mut live).await?;
     remove_disk(host, session, name)?;
     // There is nothing on it to check.

@@ -79,7 +79,7 @@ pub(crate) struct Plan {
     pub(crate) limits: Limits,
     pub(crate) features: Features,
     pub(crate) rates: Rates,
-    /// The disk lived through a crash of the machine.
+    /// The disk may be damaged, whatever it says.
     pub(crate) check_disk: bool,
 }
 
@@ -173,9 +173,7 @@ fn attach_disk(plan: &Plan) -> Result<LoopDevice, HostError> {
     let path = plan.instance.disk(&plan.session, &plan.name);
     if path.exists() {
         wait_until_free(&path)?;
-        if plan.check_disk {
-            disk::repair(&path)?;
-        }
+        disk::repair(&path, plan.check_disk)?;
     } else {
         disk::create(&path, plan.limits.disk_mb << 20, plan.limits.inodes, plan.base)?;
     }

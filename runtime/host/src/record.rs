@@ -199,4 +199,28 @@ mod tests {
         Record::remove(&directory, &id).unwrap();
         fs::remove_dir_all(&directory).unwrap();
     }
+
+    /// What this crate's first release wrote. An upgrade must not lose a session,
+    /// so that what is added later has a default.
+    const FIRST: &str = r#"{"version":1,"ended":false,"session":{"id":"aaaaaaaaaaaaaaaaaaaaaaaaaa",
+        "owner":"kim","purpose":"first-containers","key":"k","created":1,"deadline":2,
+        "features":{"userns":false,"netfilter":true},
+        "limits":{"memory_mb":1024,"disk_mb":2048,"inodes":131072,"pids":1024,"cpu_milli":2000},
+        "nodes_max":5,"nodes":[{"name":"node1","address":"192.168.0.11","mac":"02:42:c0:a8:00:0b",
+        "state":"running","cut":false,"error":null,"base_id":1048576,"pid":77,
+        "agent":"/run/drydock/drydock/s/a/node1/agent.sock",
+        "docker":"/run/drydock/drydock/s/a/node1/docker.sock"}]},
+        "processes":{"node1":{"pid":77,"start":5,"boot":"b"}}}"#;
+
+    #[test]
+    fn records_of_the_first_release_are_read() {
+        let directory = std::env::temp_dir().join(format!("drydock-first-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(path(&directory, &"a".repeat(26)), FIRST).unwrap();
+        let (records, damaged) = load(&directory).unwrap();
+        fs::remove_dir_all(&directory).unwrap();
+        assert!(damaged.is_empty());
+        assert_eq!(records[0].session.nodes[0].state, NodeState::Running);
+        assert!(!records[0].making && records[0].processes.contains_key("node1"));
+    }
 }

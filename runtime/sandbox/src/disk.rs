@@ -71,10 +71,13 @@ fn format(path: &Path, inodes: u64, owner: u32) -> Result<(), DiskError> {
     run("mkfs.ext4", path, &["-q", "-F", "-m", "0", "-N", &inodes, "-O", "^has_journal", "-E", &extended], 0)
 }
 
-/// Makes an image that a crash of the machine left behind usable again.
-pub fn repair(path: &Path) -> Result<(), DiskError> {
+/// Makes an image usable again that is not clean: after a crash of the machine,
+/// or when the machine's own disk was full. With `force` it is looked through
+/// even if it says that it is clean.
+pub fn repair(path: &Path, force: bool) -> Result<(), DiskError> {
+    let options: &[&str] = if force { &["-f", "-y"] } else { &["-y"] };
     // 0: clean, 1: errors corrected.
-    run("e2fsck", path, &["-f", "-y"], 1)
+    run("e2fsck", path, options, 1)
 }
 
 fn run(tool: &'static str, path: &Path, args: &[&str], worst: i32) -> Result<(), DiskError> {
@@ -112,7 +115,8 @@ mod tests {
             matches!(create(&path, 1, 1, 0), Err(DiskError::Create { .. })),
             "an image is never overwritten"
         );
-        repair(&path).unwrap();
+        repair(&path, false).unwrap();
+        repair(&path, true).unwrap();
         fs::remove_file(&path).unwrap();
     }
 }

@@ -4,7 +4,10 @@ use rusqlite::Connection;
 
 use super::DbError;
 
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_learners_classes_progress.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("migrations/0001_learners_classes_progress.sql"),
+    include_str!("migrations/0002_sessions_end_with_the_machine.sql"),
+];
 
 /// Runs what was not run yet. `user_version` counts what was.
 pub(super) fn run(connection: &mut Connection) -> Result<(), DbError> {

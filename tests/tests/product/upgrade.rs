@@ -41,6 +41,9 @@ fn after_a_restart_of_the_machine_sessions_have_ended_and_nothing_is_left() {
     eventually("the learner is told", || {
         let got = request(instance.port, "GET", &asked, &headers, "");
         let told = got.status == 410 && got.body.contains("restart");
+        if !told {
+            eprintln!("{} {}", got.status, got.body);
+        }
         told
     });
     let again = request(instance.port, "POST", "/api/sessions", &headers, lab);

@@ -13,6 +13,7 @@
 //! | [`keeper`] | the connection to PID 1 |
 //! | `log` | what containers printed |
 //! | `cgroups` | where containers' processes live |
+//! | `init` | the first process of containers run with `--init`, as a file |
 
 #![recursion_limit = "256"]
 

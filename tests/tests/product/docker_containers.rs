@@ -148,6 +148,25 @@ fn policies_and_probes_go_on_over_a_killed_engine() {
 }
 
 #[test]
+fn policies_hold_over_a_node_s_stop_and_start() {
+    let instance = Instance::start();
+    let node = Node(instance.session(&[]));
+    for (name, policy) in [("always", "always"), ("unless", "unless-stopped"), ("plain", "no")] {
+        node.ok(&format!("docker run -d --name {name} --restart {policy} busybox sleep 1000"));
+        node.ok(&format!(
+            "docker run -d --name {name}2 --restart {policy} busybox sleep 1000; docker stop -t 0 {name}2"
+        ));
+    }
+    for verb in ["stop", "start"] {
+        let done = instance.drydock(&["session", verb, &node.0.id, "node1"]);
+        assert!(done.status.success(), "{verb}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+    let up = || node.run("docker ps --format '{{.Names}}' | sort").stdout;
+    eventually("what its policy wants is up", || up() == "always\nalways2\nunless\n");
+    node.ok("docker rm -f $(docker ps -aq)");
+}
+
+#[test]
 fn init_reaps_and_passes_signals_on() {
     let instance = Instance::start();
     let node = Node(instance.session(&[]));

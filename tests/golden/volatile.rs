@@ -47,6 +47,8 @@ const RULES: &[(&str, &str, &str)] = &[
     ("docker events", r#"execDuration(=|":")\d+"#, "execDuration$1<secs>"),
     // Whether these fall into the time that is asked for depends on the second.
     ("T0=", r"(?m)^<time> (image load|volume prune) .*\n", ""),
+    // The client complains of a pipe that it closed itself, or has ended by then.
+    ("docker cp", r#"(?m)^time="<time>" level=error msg="Can't (add file|close tar writer).*\n"#, ""),
     // How often a container's health was tested by then.
     ("State.Health", r#"(\{"Start":"<time>","End":"<time>","ExitCode":1,"Output":""\},?)+"#, "<failures>"),
     ("State.Health", r#"(\{"Start":"<time>","End":"<time>","ExitCode":0,"Output":""\},?)+"#, "<successes>"),
@@ -103,7 +105,9 @@ pub(crate) fn without(played: &Played) -> String {
                 rule.pattern.replace_all(&text, |found: &Captures<'_>| expand(rule.put, found)).into_owned();
         }
     }
-    if UNORDERED.is_match(&played.command) && !played.tty {
+    // A list of processes is in the order of their numbers.
+    let is_list = played.command == "docker exec -it bg sh";
+    if is_list || (UNORDERED.is_match(&played.command) && !played.tty) {
         let mut lines: Vec<&str> = text.lines().map(str::trim).collect();
         lines.sort_unstable();
         if COUNTED.is_match(&played.command) {

@@ -10,17 +10,17 @@ const OUTPUTS: [&str; 9] = [
     "print \"\\e[99999999999999d\\e[99999999999999;99999999999999H\\e[4294967297b\\e[2147483648L\" x 1000",
     // Too many parameters, and sequences that never end.
     "print \"\\e[\", \"1;\" x 1000000, \"m\", \"\\e[\", \"?\" x 1000000",
-    // 100 MB without a line's end.
-    "print \"x\" x 1000000 for 1 .. 100",
+    // 20 MB without a line's end.
+    "print \"x\" x 1000000 for 1 .. 20",
     // One cell with a million marks over it.
     "print \"a\", \"\\xcc\\x81\" x 1000000",
     // Right to left, zero width, wide, half a character.
     "print \"\\xd7\\x90\\xe2\\x80\\x8f\\xe2\\x80\\x8d\\xf0\\x9f\\x91\\xa9\\xe5\\xad\\x97\\xf0\\x9f\" x 100000",
     // To the other screen and back.
     "print \"\\e[?1049h\\e[2J\\e[?1049l\" x 100000",
-    // A title and a clipboard of 100 MB each.
-    "print \"\\e]0;\"; print \"t\" x 1000000 for 1 .. 100; print \"\\a\\e]52;c;\"; \
-     print \"YQ==\" x 250000 for 1 .. 100; print \"\\a\"",
+    // A title and a clipboard of 20 MB each.
+    "print \"\\e]0;\"; print \"t\" x 1000000 for 1 .. 20; print \"\\a\\e]52;c;\"; \
+     print \"YQ==\" x 250000 for 1 .. 20; print \"\\a\"",
     // Links, modes, margins and a flood of questions.
     "print \"\\e]8;id=$_;http://x/$_\\e\\\\y\\e[?${_}h\\e[$_;${_}r\\e[6n\\e[c\\e[>c\\e]11;?\\a\" for 1 .. 50000",
     // Just bytes.

@@ -123,12 +123,11 @@ impl Layout {
 
     /// Whether a group can bound how fast a block device is used.
     pub fn limits_devices(&self) -> bool {
-        let v1 = self.v1.iter().filter(|hierarchy| hierarchy.has("blkio"));
         let file = |path: &Path| path.join("blkio.throttle.write_bps_device").exists();
         match (self.kind(), &self.v2) {
             (Kind::V2, Some(root)) => std::fs::read_to_string(root.join("cgroup.controllers"))
                 .is_ok_and(|names| names.split_whitespace().any(|name| name == "io")),
-            _ => v1.into_iter().any(|hierarchy| file(&hierarchy.path)),
+            _ => self.v1.iter().any(|hierarchy| hierarchy.has("blkio") && file(&hierarchy.path)),
         }
     }
 

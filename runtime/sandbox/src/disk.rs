@@ -55,14 +55,17 @@ pub fn create(path: &Path, bytes: u64, inodes: u64, owner: u32) -> Result<(), Di
     // Aside, since whoever is ended meanwhile leaves half an image.
     let aside = path.with_extension("new");
     let made = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside);
-    made.and_then(|file| file.set_len(bytes)).map_err(failed)?;
-    match format(&aside, inodes, owner) {
-        Ok(()) => fs::rename(&aside, path).map_err(failed),
-        Err(error) => {
-            fs::remove_file(&aside).map_err(failed)?;
-            Err(error)
-        }
+    let made = made
+        .and_then(|file| file.set_len(bytes))
+        .map_err(failed)
+        .and_then(|()| format(&aside, inodes, owner))
+        .and_then(|()| fs::rename(&aside, path).map_err(failed));
+    if made.is_err() {
+        // Why it failed says more than that this fails as well; host sweeps it
+        // at its next start.
+        let _ = fs::remove_file(&aside);
     }
+    made
 }
 
 fn format(path: &Path, inodes: u64, owner: u32) -> Result<(), DiskError> {

@@ -49,6 +49,8 @@ const RULES: &[(&str, &str, &str)] = &[
     ("T0=", r"(?m)^<time> (image load|volume prune) .*\n", ""),
     // The client complains of a pipe that it closed itself, or has ended by then.
     ("docker cp", r#"(?m)^time="<time>" level=error msg="Can't (add file|close tar writer).*\n"#, ""),
+    // An id may have these letters.
+    ("grep db", r"(?m)^<ip>\s+<id12>\n", ""),
     // How often a container's health was tested by then.
     ("State.Health", r#"(\{"Start":"<time>","End":"<time>","ExitCode":1,"Output":""\},?)+"#, "<failures>"),
     ("State.Health", r#"(\{"Start":"<time>","End":"<time>","ExitCode":0,"Output":""\},?)+"#, "<successes>"),
@@ -88,7 +90,7 @@ static COMPILED: LazyLock<Vec<Rule>> = LazyLock::new(|| {
 
 /// Commands whose lines come in no order that Docker promises.
 static UNORDERED: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"docker (images|image ls|diff|system df -v|(system|container|image|volume|network) prune|logs|attach|volume ls|network inspect|events)|--env-file|nslookup|range .Mounts")
+    Regex::new(r"docker (images|image ls|diff|system df -v|(system|container|image|volume|network) prune|logs|attach|volume ls|network inspect|events)|--env-file|alpine env$|nslookup|range .Mounts")
         .unwrap_or_else(|error| panic!("{error}"))
 });
 

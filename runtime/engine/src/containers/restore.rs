@@ -75,7 +75,7 @@ pub(crate) async fn adopt(engine: &Shared, mut kept: Kept) -> Result<(), ApiErro
             None if record.state.status == Status::Removing => {
                 super::remove::finish(engine, &container, record.host_config.auto_remove)?;
             }
-            None if record.host_config.auto_remove && record.state.started_at != crate::clock::NEVER => {
+            None if record.host_config.auto_remove && record.state.status != Status::Created => {
                 super::remove::remove(engine, &container, true).await?;
             }
             None if record.group.is_some() || record.sandbox.is_some() || !parked.is_empty() => {

@@ -38,7 +38,7 @@ fn what_is_saved_and_loaded_keeps_its_digests() {
     sh(&session, "docker pull -q busybox; docker save busybox -o first.tar");
     let (id, saved) = (
         sh(&session, "docker image inspect -f '{{.Id}}' busybox"),
-        sh(&session, &format!("{blobs} <first.tar")),
+        sh(&session, &format!("cat first.tar | {blobs}")),
     );
     assert_eq!(saved.lines().count(), 3, "a manifest, a configuration, a layer: {saved}");
     sh(&session, "docker rmi busybox; [ -z \"$(docker images -q)\" ]");
@@ -88,7 +88,10 @@ fn a_commit_has_what_the_container_made_and_lacks_what_it_deleted() {
         sh(&session, "find /var/lib/docker/image/layers /var/lib/docker/image/blobs -type f | wc -l"),
         "0\n"
     );
-    assert_eq!(sh(&session, "ls /var/lib/docker/overlay2 | grep -v -x -e l -e init | wc -l"), "0\n");
+    assert_eq!(
+        sh(&session, "find /var/lib/docker/overlay2 -mindepth 1 -maxdepth 1 ! -name l ! -name init | wc -l"),
+        "0\n"
+    );
 }
 
 #[test]

@@ -40,11 +40,7 @@ fn after_a_restart_of_the_machine_sessions_have_ended_and_nothing_is_left() {
     let asked = format!("/api/sessions/{id}");
     eventually("the learner is told", || {
         let got = request(instance.port, "GET", &asked, &headers, "");
-        let told = got.status == 410 && got.body.contains("restart");
-        if !told {
-            eprintln!("{} {}", got.status, got.body);
-        }
-        told
+        got.status == 410 && got.body.contains("restart")
     });
     let again = request(instance.port, "POST", "/api/sessions", &headers, lab);
     assert!((200..300).contains(&again.status), "no session after the restart: {again:?}");

@@ -1,6 +1,6 @@
 //! `DELETE /containers/{ref}` and `POST /containers/prune`
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json,
@@ -16,6 +16,7 @@ use super::{
     remove_tree, tell,
 };
 use crate::{
+    clock,
     engine::Shared,
     error::{ApiError, failed},
     filters::{Filters, PruneQuery, is_true},
@@ -103,11 +104,14 @@ pub(crate) async fn prune(
     Query(query): Query<PruneQuery>,
 ) -> Result<Json<Pruned>, ApiError> {
     let filters = Filters::parse(&query.filters)?;
+    filters.only(&["label", "label!", "until"])?;
+    let until = filters.until()?;
     let (mut gone, mut space) = (Vec::new(), 0);
     for container in engine.containers.all() {
         let _busy = container.busy.lock().await;
         let record = container.record();
-        if record.state.status.is_active() || !filters.labels(&record.config.labels) {
+        let old = until.is_none_or(|until| clock::seconds(&record.created) <= until);
+        if record.state.status.is_active() || !old || !filters.prune_labels(&record.config.labels) {
             continue;
         }
         space +=
@@ -115,6 +119,8 @@ pub(crate) async fn prune(
         remove(&engine, &container, false).await?;
         gone.push(container.id.clone());
     }
+    let reclaimed = BTreeMap::from([("reclaimed".to_owned(), u64::to_string(&space))]);
+    engine.events.tell("container", "prune", "", reclaimed);
     Ok(Json(Pruned {
         containers_deleted: Some(gone).filter(|gone| !gone.is_empty()),
         space_reclaimed: space,

@@ -133,7 +133,7 @@ fn names(directory: BorrowedFd<'_>) -> io::Result<Vec<CString>> {
 }
 
 fn times(stat: &Stat) -> Timestamps {
-    let time = Timespec { tv_sec: stat.st_mtime as i64, tv_nsec: stat.st_mtime_nsec as i64 };
+    let time = Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec as i64 };
     Timestamps { last_access: time, last_modification: time }
 }
 

@@ -145,7 +145,7 @@ pub(crate) async fn commit(engine: &Shared, commit: Commit) -> Result<Digest, Ap
     };
     let _writing = engine.images.writing.lock().await;
     let from = Source::Upper { directory: commit.upper, skip: commit.skip };
-    let task = Task::Compose { base: Base { config, layers: parent.layers }, from };
+    let task = Task::Compose { base: Box::new(Base { config, layers: parent.layers }), from };
     let image = match helper::start(engine, task).await?.run(Body::empty()).await?.pop() {
         Some(Report::Composed(image)) => image,
         _ => return Err(ApiError::Failed("the commit made no image".to_owned())),

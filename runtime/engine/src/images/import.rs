@@ -40,7 +40,7 @@ pub(super) async fn import(engine: &Shared, wanted: Wanted, body: Body) -> Resul
         }
     };
     let _writing = engine.images.writing.lock().await;
-    let task = Task::Compose { base: Base { config, layers: Vec::new() }, from: Source::Stdin };
+    let task = Task::Compose { base: Box::new(Base { config, layers: Vec::new() }), from: Source::Stdin };
     let reports = helper::start(engine, task).await?.run(body).await;
     let image = match reports?.pop() {
         Some(Report::Composed(image)) => image,

@@ -47,7 +47,7 @@ pub(super) enum Task {
     /// Unpack the images of the archive on stdin.
     Load,
     /// Make an image of one more layer on others.
-    Compose { base: Base, from: Source },
+    Compose { base: Box<Base>, from: Source },
     /// Write images as an archive to stdout.
     Save(Vec<Item>),
 }
@@ -103,10 +103,10 @@ pub(crate) fn run(config: Images) -> Result<u8, StageError> {
     let store = root.join("image");
     let done = match config.task {
         Task::Load => load_all(&store),
-        Task::Compose { base, from: Source::Stdin } => compose_one(&store, io::stdin().lock(), base),
+        Task::Compose { base, from: Source::Stdin } => compose_one(&store, io::stdin().lock(), *base),
         Task::Compose { base, from: Source::Upper { directory, skip } } => {
             let below = directory.strip_prefix(ROOT).map_err(|error| error.to_string());
-            below.and_then(|below| compose_upper(&store, base, root.join(below), skip))
+            below.and_then(|below| compose_upper(&store, *base, root.join(below), skip))
         }
         Task::Save(items) => save_all(&items),
     };

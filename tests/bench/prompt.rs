@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use drydock_protocol::host::{CreateSession, Features, Limits, NodeState, Session};
 
 use crate::unix_http::ask;
-use crate::viewer::Viewer;
+use drydock_tests::viewer::Viewer;
 
 /// Asks host for a session of this many nodes.
 pub(crate) fn create(socket: &Path, nodes: usize, limits: Limits) -> Result<Session> {

@@ -62,10 +62,11 @@ async fn children_statuses_and_descriptors_outlive_an_engine() {
 async fn outlive() {
     let keeper = keeper();
     let engine = Engine::start(&keeper).await;
+    let (stdin, mut to_child) = std::io::pipe().unwrap();
     let (read, mut write) = std::io::pipe().unwrap();
     let null = File::open("/dev/null").unwrap();
     let answer = engine
-        .spawn("container/a", ["-c", "read x; exit 9"], &[read.as_fd(), null.as_fd(), null.as_fd()])
+        .spawn("container/a", ["-c", "read x; exit 9"], &[stdin.as_fd(), null.as_fd(), null.as_fd()])
         .await;
     assert!(matches!(answer, ToEngine::Spawned { seq: 5, pid } if pid > 1));
     engine.ask(&ToKeeper::Park { key: "container/a".into(), name: "stdout".into() }, &[read.as_fd()]).await;
@@ -87,7 +88,7 @@ async fn outlive() {
     drop(engine);
     // It ends while no engine is there to hear of it.
     let pid = keeper.processes.borrow()["container/a"].pid;
-    write.write_all(b"\n").unwrap();
+    to_child.write_all(b"\n").unwrap();
     while keeper.reaper.has(pid) {
         tokio::task::yield_now().await;
     }

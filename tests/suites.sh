@@ -103,6 +103,8 @@ prepare_suites() {
         product | golden | browser | lab | vm | vm-smoke | long) needs_rig=1 ;;
         esac
         [[ $suite == browser ]] && prepare_browser
+        # What is typed into a real shell there.
+        [[ $suite == root ]] && need_packages less:less
     done
     [[ -n $needs_rig ]] || return 0
     need_packages nft:nftables

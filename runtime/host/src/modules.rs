@@ -19,7 +19,7 @@ pub(crate) struct Module {
 
 /// Not among them is br_netfilter: it would send the machine's own bridged
 /// frames through the machine's firewall.
-pub(crate) const MODULES: [Module; 12] = [
+pub(crate) const MODULES: [Module; 14] = [
     Module { name: "overlay", what_for: "a node's root over the shared layers" },
     Module { name: "loop", what_for: "a node's disk of fixed size" },
     Module { name: "ext4", what_for: "the filesystem of a node's disk" },
@@ -32,6 +32,8 @@ pub(crate) const MODULES: [Module; 12] = [
     Module { name: "nft_ct", what_for: "answers to what containers began" },
     Module { name: "nft_fib_ipv4", what_for: "published ports on every address of a node" },
     Module { name: "nft_limit", what_for: "the rate of a node's network" },
+    Module { name: "inet_diag", what_for: "which ports a node's programs listen on" },
+    Module { name: "tcp_diag", what_for: "which ports a node's programs listen on" },
 ];
 
 /// Loads those that are not there yet; what can't be loaded is logged. Whether

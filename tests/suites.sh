@@ -3,9 +3,9 @@
 # suite_NAME runs one suite and prints what its runner prints. The suites that
 # start the product run in the rig, a network namespace that nothing leaves.
 
-suites=(fmt clippy unit root product golden browser lab vm-smoke)
+suites=(fmt clippy unit root product golden browser lab)
 # Run only when named: they take long.
-asked_suites=(vm long)
+asked_suites=(vm-smoke vm long)
 node_version=22.23.3
 
 suite_fmt() {

@@ -114,7 +114,8 @@ fn a_session_moves_only_so_many_bytes() {
         std::fs::write(state.join("drydock.toml"), settings).expect("settings can be written");
     });
     let session = instance.session(&["--egress"]);
-    let upload = "head -c 3000000 /dev/zero | curl -sS --max-time 30 -H Expect: -T - http://allowed.example/x";
+    let upload =
+        "head -c 3000000 /dev/zero | curl -sS --max-time 30 -H Expect: -T - http://allowed.example/x";
     eventually("all bytes are moved", || {
         // The world reads only the beginning and hangs up.
         session.sh("node1", upload);

@@ -71,8 +71,8 @@ lab_in_rig() {
 # The product's loops, many times (500 kills, every call of every sequence, 1,000
 # sessions, ten minutes of output), and ten minutes of the terminal's laws.
 suite_long() {
-    local loops='test(/::(k04|k11|r01|r08)_/) | test(the_engine_is_killed)'
-    DRYDOCK_LONG=1 rig cargo nextest run --offline --release -p drydock-tests --test-threads 1 -E "$loops" &&
+    local loops='test(/::(k04|k11|m05|r01|r08)_/) | test(the_engine_is_killed)'
+    DRYDOCK_LONG=1 rig cargo nextest run --run-ignored all --offline --release -p drydock-tests --test-threads 1 -E "$loops" &&
         PROPTEST_CASES=300000 cargo nextest run --release -p drydock-terminal --test laws
 }
 

@@ -342,6 +342,26 @@ impl Session<'_> {
         self.exec(node, &["bash", "-c", script], b"")
     }
 
+    /// Runs a script on `node1` that must work, and gives its stdout.
+    ///
+    /// # Panics
+    /// When a command of it fails.
+    pub fn ok(&self, script: &str) -> String {
+        let done = self.sh("node1", &format!("set -e -o pipefail\n{script}"));
+        assert_eq!(done.status, 0, "{script}\n{done:?}");
+        done.stdout
+    }
+
+    /// Runs a script on `node1` that must fail, and gives what it printed.
+    ///
+    /// # Panics
+    /// When it works.
+    pub fn fails(&self, script: &str) -> String {
+        let done = self.sh("node1", script);
+        assert_ne!(done.status, 0, "{script}\n{done:?}");
+        done.all()
+    }
+
     /// Runs a command in a node with this stdin.
     pub fn exec(&self, node: &str, command: &[&str], input: &[u8]) -> Done {
         let head = ["session", "exec", &self.id, node, "--"];
